@@ -1,0 +1,87 @@
+"""A partner as the gateway sees it: address, AE title, dialect and its switches (DESIGN 12)."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from radpost.words import SignaturePolicy
+
+
+class Route(Struct, frozen=True, forbid_unknown_fields=True):
+    """A mail server of the partner's own that takes mails directly (instead of our submission server)."""
+
+    host: str
+    port: int
+    security: Literal["tls", "starttls", "none"] = "starttls"
+    ca: str = ""
+
+
+class Switches(Struct, frozen=True, forbid_unknown_fields=True):
+    """The dialect's switches; the defaults are what every partner in the field can read."""
+
+    objects_per_mail: Annotated[int, Meta(ge=1, le=10_000)] = 1
+    max_mail_size: Annotated[int, Meta(ge=20_000)] = 10_000_000
+    inner_encoding: Literal["base64", "binary"] = "base64"
+    compression: Literal["auto", "always", "never"] = "auto"
+    cipher: Literal["AES256", "AES192", "AES128"] = "AES256"
+    digest: Literal["SHA256", "SHA512"] = "SHA256"
+    sign: bool = True
+    receipt: bool = True
+    receipt_signed: bool = False
+    receipts_per_object: bool = False
+    trust_unsigned_receipts: bool = True
+    partial: bool = True
+    bdat: bool = True
+    study_uid_outside: bool = False
+    legacy: bool = False
+    clear: bool = False
+    streaming: bool = False
+    quiet_seconds: Annotated[float, Meta(ge=0)] | None = None
+    teleradiology: bool = False
+
+
+class Settings(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is stored of a partner beside name, AE title and address."""
+
+    title: str = ""
+    dialect: Literal["agit-1.1", "agit-1.5"] = "agit-1.5"
+    policy: SignaturePolicy = SignaturePolicy.REQUIRE
+    switches: Switches = field(default_factory=Switches)
+    route: Route | None = None
+    destination: tuple[str, ...] = ()
+
+
+class Partner(Struct, frozen=True):
+    """A participant we have agreed to exchange with."""
+
+    name: str
+    ae_title: str
+    address: str
+    settings: Settings
+
+    @property
+    def switches(self) -> Switches:
+        """Return the dialect's switches."""
+        return self.settings.switches
+
+
+RADPOST_PEER = Switches(
+    objects_per_mail=10_000,
+    inner_encoding="binary",
+    receipt_signed=True,
+    receipts_per_object=True,
+    trust_unsigned_receipts=False,
+    streaming=True,
+)
+"""The switches between two Radpost gateways: packed mails, lean inside, signed receipts per object."""
+
+
+def encode(settings: Settings) -> str:
+    """Return the stored form."""
+    return msgspec.json.encode(settings).decode()
+
+
+def decode(name: str, ae_title: str, address: str, settings: str) -> Partner:
+    """Return a partner from its stored form."""
+    return Partner(name, ae_title, address, msgspec.json.decode(settings, type=Settings))

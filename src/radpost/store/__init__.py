@@ -1,0 +1,1 @@
+"""Tables, named statements, migrations, and the spool of content-addressed files (DESIGN 5)."""

@@ -1,0 +1,426 @@
+"""The tables. Times are seconds since the epoch (UTC, REAL); hashes are lower-case hexadecimal SHA-256.
+
+Every table that waits for something carries ``due_at``: deadlines are stored data (DESIGN invariant 4).
+A change here needs a migration in ``migrations/versions`` and a test that upgrades the schema before it.
+"""
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+partner = Table(
+    "partner",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("ae_title", String(16), nullable=False, unique=True),
+    Column("address", String, nullable=False, unique=True),
+    Column("settings", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+)
+
+key = Table(
+    "key",
+    metadata,
+    Column("fingerprint", String, primary_key=True),
+    Column("partner", String, ForeignKey("partner.name", ondelete="CASCADE")),
+    Column("secret", Boolean, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    Column("added_at", Float, nullable=False),
+    Column("confirmed_at", Float),
+    Column("confirmed_how", String),
+)
+
+blob = Table(
+    "blob",
+    metadata,
+    Column("sha256", String(64), primary_key=True),
+    Column("size", Integer, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("released_at", Float),
+    Column("claimed", Boolean, nullable=False, default=False),
+    Index(None, "released_at"),
+)
+
+object_ = Table(
+    "object",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("kind", String, nullable=False),
+    Column("sop_class_uid", String, nullable=False, default=""),
+    Column("sop_instance_uid", String, nullable=False, default=""),
+    Column("transfer_syntax_uid", String, nullable=False, default=""),
+    Column("dataset_sha256", String(64), nullable=False),
+    Column("file_sha256", String(64), ForeignKey("blob.sha256"), nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("study_uid", String, nullable=False, default=""),
+    Column("series_uid", String, nullable=False, default=""),
+    Column("modality", String, nullable=False, default=""),
+    Column("media_type", String, nullable=False, default=""),
+    Column("created_at", Float, nullable=False),
+    UniqueConstraint("sop_instance_uid", "transfer_syntax_uid", "dataset_sha256"),
+    Index(None, "study_uid"),
+    Index(None, "file_sha256"),
+)
+
+collection = Table(
+    "collection",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("source", String, nullable=False),
+    Column("partner", String, ForeignKey("partner.name"), nullable=False),
+    Column("study_uid", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("machine", Text, nullable=False),
+    Column("objects", Integer, nullable=False, default=0),
+    Column("bytes", Integer, nullable=False, default=0),
+    Column("opened_at", Float, nullable=False),
+    Column("due_at", Float),
+    Column("group_id", String, nullable=False),
+    Index(None, "state", "due_at"),
+    Index(None, "source", "partner", "study_uid", "state"),
+)
+
+collection_object = Table(
+    "collection_object",
+    metadata,
+    Column("collection_id", Integer, ForeignKey("collection.id", ondelete="CASCADE"), primary_key=True),
+    Column("object_id", Integer, ForeignKey("object.id"), primary_key=True),
+    Column("file_sha256", String(64), nullable=False),
+    Column("name", String, nullable=False, default=""),
+    Column("arrived_at", Float, nullable=False),
+)
+
+transmission = Table(
+    "transmission",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("partner", String, ForeignKey("partner.name"), nullable=False),
+    Column("group_id", String, nullable=False),
+    Column("source", String, nullable=False),
+    Column("study_uid", String, nullable=False, default=""),
+    Column("priority", Integer, nullable=False),
+    Column("state", String, nullable=False),
+    Column("counters", Text, nullable=False),
+    Column("version", Integer, nullable=False, default=0),
+    Column("objects", Integer, nullable=False),
+    Column("bytes", Integer, nullable=False),
+    Column("mails", Integer, nullable=False),
+    Column("code", Integer),
+    Column("detail", String, nullable=False, default=""),
+    Column("opened_at", Float, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("ended_at", Float),
+    Index(None, "created_at"),
+    Index(None, "state", "created_at"),
+    Index(None, "group_id"),
+    Index(None, "study_uid"),
+)
+
+mail = Table(
+    "mail",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("transmission_id", String, ForeignKey("transmission.id", ondelete="CASCADE"), nullable=False),
+    Column("partner", String, nullable=False),
+    Column("part", Integer, nullable=False),
+    Column("total", Integer, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("state", String, nullable=False),
+    Column("machine", Text, nullable=False),
+    Column("version", Integer, nullable=False, default=0),
+    Column("due_at", Float),
+    Column("message_id", String),
+    Column("sealed_sha256", String(64)),
+    Column("size", Integer, nullable=False, default=0),
+    Column("objects", Integer, nullable=False),
+    Column("bytes", Integer, nullable=False),
+    Column("sealed_at", Float),
+    Column("on_server_at", Float),
+    Column("reported_at", Float),
+    Column("disposition", String),
+    Column("code", Integer),
+    Column("detail", String, nullable=False, default=""),
+    UniqueConstraint("transmission_id", "part"),
+    Index(None, "state", "priority", "due_at"),
+    Index(None, "partner", "state"),
+)
+
+mail_object = Table(
+    "mail_object",
+    metadata,
+    Column("mail_id", Integer, ForeignKey("mail.id", ondelete="CASCADE"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("object_id", Integer, ForeignKey("object.id"), nullable=False),
+    Column("file_sha256", String(64), nullable=False),
+    Column("name", String, nullable=False),
+    Column("truths", Text, nullable=False, default="{}"),
+    Index(None, "object_id"),
+)
+
+message = Table(
+    "message",
+    metadata,
+    Column("message_id", String, primary_key=True),
+    Column("mail_id", Integer, ForeignKey("mail.id", ondelete="CASCADE"), nullable=False),
+    Column("partner", String, nullable=False),
+    Column("recipient", String, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Index(None, "mail_id"),
+)
+"""Every Message-ID that ever stood for a mail of ours (fragments too): what reports are matched against."""
+
+submission = Table(
+    "submission",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("kind", String, nullable=False),
+    Column("mail_id", Integer, ForeignKey("mail.id", ondelete="CASCADE")),
+    Column("receipt_id", Integer, ForeignKey("receipt.id", ondelete="CASCADE")),
+    Column("partner", String, nullable=False),
+    Column("route", String, nullable=False),
+    Column("message_id", String, nullable=False),
+    Column("envid", String, nullable=False),
+    Column("envelope_from", String, nullable=False),
+    Column("recipient", String, nullable=False),
+    Column("piece", Integer, nullable=False),
+    Column("pieces", Integer, nullable=False),
+    Column("head", LargeBinary),
+    Column("sha256", String(64), ForeignKey("blob.sha256"), nullable=False),
+    Column("start", Integer, nullable=False),
+    Column("end", Integer, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("state", String, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("due_at", Float, nullable=False),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("reply", String, nullable=False, default=""),
+    Column("done_at", Float),
+    Index(None, "state", "route", "priority", "due_at", "id"),
+    Index(None, "mail_id"),
+    Index(None, "message_id"),
+    Index(None, "sha256"),
+)
+
+arrival = Table(
+    "arrival",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("source", String, nullable=False),
+    Column("envelope_from", String),
+    Column("recipient", String, nullable=False, default=""),
+    Column("sha256", String(64), ForeignKey("blob.sha256"), nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("received_at", Float, nullable=False),
+    Column("state", String, nullable=False),
+    Column("machine", Text, nullable=False, default="{}"),
+    Column("due_at", Float),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("kind", String, nullable=False, default=""),
+    Column("partner", String),
+    Column("from_address", String, nullable=False, default=""),
+    Column("message_id", String, nullable=False, default=""),
+    Column("set_id", String, nullable=False, default=""),
+    Column("set_part", Integer),
+    Column("set_total", Integer),
+    Column("fragment_id", String),
+    Column("fragment_number", Integer),
+    Column("fragment_total", Integer),
+    Column("joined_into", Integer),
+    Column("verdict", String),
+    Column("fingerprint", String),
+    Column("code", Integer),
+    Column("detail", String, nullable=False, default=""),
+    Column("opened_at", Float),
+    Column("ended_at", Float),
+    Index(None, "state", "due_at"),
+    Index(None, "partner", "set_id"),
+    Index(None, "from_address", "fragment_id"),
+    Index(None, "received_at"),
+    Index(None, "sha256"),
+    Index(None, "message_id"),
+)
+
+incoming_set = Table(
+    "incoming_set",
+    metadata,
+    Column("partner", String, primary_key=True),
+    Column("set_id", String, primary_key=True),
+    Column("total", Integer),
+    Column("seen", Integer, nullable=False, default=0),
+    Column("objects", Integer, nullable=False, default=0),
+    Column("state", String, nullable=False),
+    Column("machine", Text, nullable=False),
+    Column("study_uid", String, nullable=False, default=""),
+    Column("first_at", Float, nullable=False),
+    Column("last_at", Float, nullable=False),
+    Column("due_at", Float),
+    Index(None, "state", "due_at"),
+)
+
+incoming_part = Table(
+    "incoming_part",
+    metadata,
+    Column("partner", String, primary_key=True),
+    Column("set_id", String, primary_key=True),
+    Column("part", Integer, primary_key=True),
+    Column("arrival_id", Integer, nullable=False),
+)
+
+incoming_object = Table(
+    "incoming_object",
+    metadata,
+    Column("arrival_id", Integer, ForeignKey("arrival.id", ondelete="CASCADE"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("object_id", Integer, ForeignKey("object.id")),
+    Column("study_uid", String, nullable=False, default=""),
+    Column("name", String, nullable=False, default=""),
+    Column("state", String, nullable=False),
+    Column("code", Integer),
+    Column("detail", String, nullable=False, default=""),
+    Column("imported_at", Float, nullable=False),
+    Index(None, "object_id"),
+)
+
+delivery = Table(
+    "delivery",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("object_id", Integer, ForeignKey("object.id"), nullable=False),
+    Column("destination", String, nullable=False),
+    Column("partner", String, nullable=False),
+    Column("study_uid", String, nullable=False, default=""),
+    Column("name", String, nullable=False, default=""),
+    Column("state", String, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("due_at", Float),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("status", Integer),
+    Column("code", Integer),
+    Column("detail", String, nullable=False, default=""),
+    Column("changed_from", String),
+    Column("changed_to", String),
+    Column("created_at", Float, nullable=False),
+    Column("done_at", Float),
+    UniqueConstraint("object_id", "destination"),
+    Index(None, "state", "destination", "priority", "due_at", "id"),
+)
+
+receipt = Table(
+    "receipt",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("arrival_id", Integer, ForeignKey("arrival.id", ondelete="CASCADE"), nullable=False),
+    Column("partner", String, nullable=False),
+    Column("recipient", String, nullable=False),
+    Column("original_message_id", String, nullable=False),
+    Column("disposition", String, nullable=False),
+    Column("code", Integer),
+    Column("state", String, nullable=False),
+    Column("due_at", Float),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("created_at", Float, nullable=False),
+    Column("sent_at", Float),
+    Index(None, "state", "due_at"),
+    Index(None, "arrival_id"),
+)
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("arrival_id", Integer, ForeignKey("arrival.id")),
+    Column("position", Integer),
+    Column("partner", String),
+    Column("from_address", String, nullable=False, default=""),
+    Column("sha256", String(64), ForeignKey("blob.sha256"), nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("code", Integer, nullable=False),
+    Column("detail", String, nullable=False, default=""),
+    Column("state", String, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("ended_at", Float),
+    Index(None, "state", "created_at"),
+    Index(None, "sha256"),
+)
+
+event = Table(
+    "event",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("what", String, nullable=False),
+    Column("transmission_id", String),
+    Column("mail_id", Integer),
+    Column("arrival_id", Integer),
+    Column("code", Integer),
+    Column("detail", String, nullable=False, default=""),
+    Index(None, "transmission_id", "id"),
+    Index(None, "arrival_id", "id"),
+)
+
+alarm = Table(
+    "alarm",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("code", Integer, nullable=False),
+    Column("subject", String, nullable=False),
+    Column("detail", String, nullable=False, default=""),
+    Column("count", Integer, nullable=False, default=1),
+    Column("opened_at", Float, nullable=False),
+    Column("last_at", Float, nullable=False),
+    Column("ended_at", Float),
+    Index(None, "ended_at", "opened_at"),
+    Index(None, "code", "subject", "ended_at"),
+)
+
+mailbox_entry = Table(
+    "mailbox_entry",
+    metadata,
+    Column("mailbox", String, primary_key=True),
+    Column("validity", String, primary_key=True),
+    Column("uid", String, primary_key=True),
+    Column("sha256", String(64), nullable=False),
+    Column("arrival_id", Integer),
+    Column("state", String, nullable=False),
+    Column("at", Float, nullable=False),
+    Index(None, "mailbox", "state"),
+    Index(None, "mailbox", "sha256"),
+)
+
+window = Table(
+    "window",
+    metadata,
+    Column("partner", String, primary_key=True),
+    Column("machine", Text, nullable=False),
+    Column("version", Integer, nullable=False, default=0),
+)
+
+memory = Table(
+    "memory",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("value", Text, nullable=False),
+    Column("at", Float, nullable=False),
+)
+"""Small facts that survive a restart: what a server can't do, when a timer ran last."""

@@ -1,0 +1,201 @@
+"""The spool: files by the SHA-256 of their content, durable before anybody says yes (DESIGN 5).
+
+A file is written under a temporary name, synced, renamed to its hash, and the folder is synced. A failed
+sync is never retried to a yes: the kernel may have dropped the pages, so the caller must start anew.
+"""
+
+import contextlib
+import errno
+import hashlib
+import os
+import secrets
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Final, Self
+
+from radpost.errors import DISK_FULL, STORE_UNUSABLE, RadpostError
+
+_PRIVATE_DIR: Final = stat.S_IRWXU
+_PRIVATE_FILE: Final = stat.S_IRUSR | stat.S_IWUSR
+_COPY_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A durable file of the spool."""
+
+    sha256: str
+    size: int
+
+
+class Spool:
+    """Files by content in ``root/objects``; work in progress in ``root/tmp``, swept at start."""
+
+    def __init__(self, root: Path, *, reserve_bytes: int = 0) -> None:
+        self.root = root
+        self.tmp = root / "tmp"
+        self._objects = root / "objects"
+        self.reserve_bytes = reserve_bytes
+
+    def prepare(self) -> None:
+        """Make the folders with private permissions; all shards at once, so that no sync is forgotten."""
+        try:
+            for folder in (self.root, self.tmp, self._objects):
+                folder.mkdir(mode=_PRIVATE_DIR, parents=True, exist_ok=True)
+                folder.chmod(_PRIVATE_DIR)
+            for shard in range(256):
+                (self._objects / f"{shard:02x}").mkdir(mode=_PRIVATE_DIR, exist_ok=True)
+            for folder in (self._objects, self.root, self.root.parent):
+                _sync_folder(folder)
+        except OSError as error:
+            raise _trouble(error) from error
+
+    def sweep(self) -> int:
+        """Remove what an earlier process left unfinished in ``tmp``; return how many files."""
+        count = 0
+        for path in self.tmp.iterdir():
+            if path.is_file() or path.is_symlink():
+                path.unlink(missing_ok=True)
+                count += 1
+        return count
+
+    def path(self, sha256: str) -> Path:
+        """Return where the file with this hash stands."""
+        return self._objects / sha256[:2] / sha256
+
+    def open(self, sha256: str) -> BinaryIO:
+        """Open a stored file for reading; a missing one is a damaged store."""
+        try:
+            return self.path(sha256).open("rb")
+        except OSError as error:
+            raise RadpostError(STORE_UNUSABLE, f"spool file {sha256[:12]} cannot be read") from error
+
+    def temporary(self, suffix: str = "") -> Path:
+        """Return a fresh private name in ``tmp``; the caller creates and removes or adopts it."""
+        return self.tmp / (secrets.token_hex(16) + suffix)
+
+    def writer(self) -> "SpoolWriter":
+        """Start a new file; use as a context manager, ``commit`` inside."""
+        return SpoolWriter(self)
+
+    def adopt(self, files: Iterable[tuple[Path, Stored]]) -> None:
+        """Make finished temporary files durable under their hashes: sync each, rename, sync each folder once.
+
+        Raises:
+            RadpostError: DISK_FULL or STORE_UNUSABLE; nothing may then be acknowledged.
+        """
+        shards: set[Path] = set()
+        try:
+            for path, stored in files:
+                descriptor = os.open(path, os.O_RDONLY)
+                try:
+                    os.fdatasync(descriptor)
+                finally:
+                    os.close(descriptor)
+                target = self.path(stored.sha256)
+                path.rename(target)
+                shards.add(target.parent)
+            for shard in shards:
+                _sync_folder(shard)
+        except OSError as error:
+            raise _trouble(error) from error
+
+    def add_file(self, source: Path) -> Stored:
+        """Copy a foreign file into the spool, durably; the source stays untouched."""
+        try:
+            with source.open("rb") as reader, self.writer() as writer:
+                while chunk := reader.read(_COPY_BYTES):
+                    writer.write(chunk)
+                return writer.commit()
+        except OSError as error:
+            raise _trouble(error) from error
+
+    def remove(self, sha256: str) -> None:
+        """Remove a file that the database no longer knows."""
+        self.path(sha256).unlink(missing_ok=True)
+
+    def free_bytes(self) -> int:
+        """Return the free space of the file system for an ordinary user."""
+        found = os.statvfs(self.root)
+        return found.f_bavail * found.f_frsize
+
+    def require_space(self, wanted: int = 0) -> None:
+        """Refuse new data below the reserve.
+
+        Raises:
+            RadpostError: DISK_FULL.
+        """
+        free = self.free_bytes()
+        if free < self.reserve_bytes + wanted:
+            raise RadpostError(
+                DISK_FULL, f"{free // 1_000_000} MB free, {self.reserve_bytes // 1_000_000} kept"
+            )
+
+
+class SpoolWriter:
+    """A file in the making; hashed while it is written. Leaving the block without ``commit`` removes it."""
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+        self._path = spool.temporary()
+        self._hash = hashlib.sha256()
+        self.size = 0
+        try:
+            descriptor = os.open(
+                self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _PRIVATE_FILE
+            )
+        except OSError as error:
+            raise _trouble(error) from error
+        self._file = os.fdopen(descriptor, "wb", buffering=1 << 18)
+
+    def write(self, data: bytes | bytearray | memoryview) -> int:
+        """Append; raises RadpostError(DISK_FULL) when the disk is full."""
+        try:
+            self._file.write(data)
+        except OSError as error:
+            raise _trouble(error) from error
+        self._hash.update(data)
+        count = data.nbytes if isinstance(data, memoryview) else len(data)
+        self.size += count
+        return count
+
+    def commit(self) -> Stored:
+        """Sync, name by hash, sync the folder; the file is durable when this returns."""
+        try:
+            self._file.flush()
+            os.fdatasync(self._file.fileno())
+            self._file.close()
+            stored = Stored(self._hash.hexdigest(), self.size)
+            target = self._spool.path(stored.sha256)
+            self._path.rename(target)
+            _sync_folder(target.parent)
+        except OSError as error:
+            raise _trouble(error) from error
+        return stored
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with contextlib.suppress(OSError):
+            self._file.close()
+        self._path.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _trouble(error: OSError) -> RadpostError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return RadpostError(DISK_FULL, os.strerror(error.errno))
+    return RadpostError(STORE_UNUSABLE, os.strerror(error.errno or errno.EIO))
