@@ -37,7 +37,8 @@ _PREAMBLE = bytes(128)
 _LONG_VRS = frozenset(
     {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
 )
-_UID = re.compile(rb"[0-9.]{1,128}\Z")
+_UID = re.compile(rb"[0-9.]{1,64}\Z")
+_LENIENT_UID = re.compile(rb"[0-9A-Za-z._-]{1,128}\Z")
 _UNDEFINED = 0xFFFFFFFF
 
 
@@ -152,19 +153,24 @@ def _walk(buffer: Buffer, position: int, values: dict[int, str], defects: list[s
             defects.append("truncated-meta-header")
             return size
         if element in (0x0002, 0x0003, 0x0010):
-            uid = parse_uid(bytes(buffer[start : start + min(length, 256)]))
-            if uid is None and length:
+            uid, strict = parse_uid(bytes(buffer[start : start + min(length, 256)]))
+            if not strict:
                 defects.append("bad-uid")
-            elif uid is not None:
+            if uid is not None:
                 values[element] = uid
         position = start + length
     return position
 
 
-def parse_uid(value: bytes) -> str | None:
-    """Return a UID without its padding, or None if it is not one (PS3.5 9.1; up to 128 characters)."""
+def parse_uid(value: bytes) -> tuple[str | None, bool]:
+    """Return a UID without its padding, and whether it is as PS3.5 9.1 demands (or empty).
+
+    Some anonymisers write hashes in letters or too long: such a value still names the object, so it is
+    taken as long as it is harmless in file names and headers.
+    """
     value = value.rstrip(b"\0 ").lstrip(b" ")
-    return value.decode("ascii") if _UID.match(value) else None
+    strict = not value or _UID.match(value) is not None
+    return (value.decode("ascii"), strict) if _LENIENT_UID.match(value) else (None, strict)
 
 
 def _padded(value: bytes, pad: bytes) -> bytes:
