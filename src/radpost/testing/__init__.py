@@ -1,0 +1,1 @@
+"""Public fakes and harness for tests, demonstrations and benchmarks; nothing here runs in a real gateway."""

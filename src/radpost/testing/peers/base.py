@@ -1,0 +1,273 @@
+"""What all peers share: availability, private directory, free ports, readiness, and an orderly end."""
+
+import contextlib
+import grp
+import os
+import pwd
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+PROGRAMS: Mapping[str, tuple[tuple[str, str], ...]] = {
+    "postfix": (("postfix", "postfix"),),
+    "dovecot": (
+        ("dovecot", "dovecot-core"),
+        ("/usr/lib/dovecot/imap", "dovecot-imapd"),
+        ("/usr/lib/dovecot/pop3", "dovecot-pop3d"),
+        ("/usr/lib/dovecot/lmtp", "dovecot-lmtpd"),
+    ),
+    "orthanc": (("Orthanc", "orthanc"),),
+    "dcmtk": tuple(
+        (program, "dcmtk")
+        for program in ("storescu", "storescp", "echoscu", "findscu", "movescu", "dcmqrscp", "dcmqridx")
+    ),
+    "gnupg": (("gpg", "gpg"), ("gpg-agent", "gpg-agent")),
+    "sqop": (("sqop", "sqop"),),
+    "openssl": (("openssl", "openssl"),),
+    "mpack": (("mpack", "mpack"),),
+    "maildrop": (("reformime", "maildrop"),),
+    "strace": (("strace", "strace"),),
+}
+"""Peer name to its programs, each with the Debian package that brings it."""
+
+_SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
+_LOOPBACK = "127.0.0.1"
+_UNIX_SOCKET_ROOM = 40  # sockets below the directory must stay under 108 bytes, see unix(7)
+
+
+class PeerUnavailableError(RuntimeError):
+    """The peer cannot run here: a program is missing or a right; the text says which package or right."""
+
+
+class PeerFailedError(RuntimeError):
+    """The peer did not start, did not become ready or did not do what was asked; the text has its log."""
+
+
+def find_program(name: str) -> str | None:
+    """Return the absolute path of a program; daemons are in ``sbin``, which users lack in their PATH."""
+    return shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:{_SBIN}")
+
+
+def missing(*names: str) -> tuple[str, ...]:
+    """Say what these peers lack here, as sentences that name the Debian package; empty when all can run."""
+    lacks: dict[str, None] = {}
+    for name in names:
+        for program, package in PROGRAMS[name]:
+            if find_program(program) is None:
+                lacks[f"{name}: install the Debian package {package}"] = None
+        if name == "postfix" and os.geteuid() != 0 and not _can_sudo():
+            lacks["postfix: its master needs root; run as root or allow 'sudo -n'"] = None
+    return tuple(lacks)
+
+
+def require(*names: str) -> None:
+    """Raise `PeerUnavailableError` unless all these peers can run here."""
+    if lacks := missing(*names):
+        raise PeerUnavailableError("; ".join(lacks))
+
+
+def _can_sudo() -> bool:
+    sudo = find_program("sudo")
+    if sudo is None:
+        return False
+    return subprocess.run([sudo, "-n", "true"], capture_output=True, check=False, timeout=10).returncode == 0
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """The account a peer runs under."""
+
+    name: str
+    uid: int
+    gid: int
+    group: str
+
+    @property
+    def is_us(self) -> bool:
+        """True when no change of user is needed."""
+        return self.uid == os.geteuid()
+
+
+def ordinary_user() -> User:
+    """Return the caller's account, or ``nobody`` when the caller is root: peers do not run as root."""
+    entry = pwd.getpwnam("nobody") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
+    return User(entry.pw_name, entry.pw_uid, entry.pw_gid, grp.getgrgid(entry.pw_gid).gr_name)
+
+
+def private_directory(owner: User | None = None) -> Path:
+    """Make a directory of mode 0700 whose path is short enough for Unix sockets (and GnuPG's home)."""
+    base = tempfile.gettempdir()
+    path = Path(tempfile.mkdtemp(prefix="rp-", dir=base if len(base) <= _UNIX_SOCKET_ROOM else "/tmp"))  # noqa: S108 - long TMPDIR breaks Unix sockets
+    if owner is not None and not owner.is_us:
+        os.chown(path, owner.uid, owner.gid)
+    return path
+
+
+def own(path: Path, owner: User) -> None:
+    """Give a file or a whole directory to the account the peer runs under."""
+    if owner.is_us:
+        return
+    for entry in [path, *path.rglob("*")] if path.is_dir() else [path]:
+        os.chown(entry, owner.uid, owner.gid, follow_symlinks=False)
+
+
+def free_port() -> int:
+    """Find a free TCP port on loopback, below the ephemeral range so that no client takes it first."""
+    chooser = random.SystemRandom()
+    for _ in range(200):
+        port = chooser.randrange(15000, 32000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((_LOOPBACK, port))
+            return port
+    raise PeerFailedError("no free port on loopback")
+
+
+def wait_until(ready: Callable[[], bool], what: str, timeout: float = 20.0) -> None:
+    """Poll until ``ready`` says yes; `PeerFailedError` when it does not in time."""
+    end = time.monotonic() + timeout
+    while not ready():
+        if time.monotonic() > end:
+            raise PeerFailedError(f"{what}: not within {timeout:g} s")
+        time.sleep(0.02)
+
+
+def answers(port: int, greeting: bytes = b"") -> bool:
+    """Tell whether something listens on the port and, if asked, greets with these bytes."""
+    try:
+        with socket.create_connection((_LOOPBACK, port), timeout=2) as connection:
+            return not greeting or connection.recv(512).startswith(greeting)
+    except OSError:
+        return False
+
+
+def _end(process: subprocess.Popen[bytes], grace: float) -> None:
+    """End one process that we started (and its process group, which is its own)."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(grace)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(grace)
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            stream.close()
+
+
+def _clean(processes: list[subprocess.Popen[bytes]], directory: Path) -> None:
+    while processes:
+        _end(processes.pop(), 10.0)
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+class Peer:
+    """A program of Debian that runs in a private directory for the length of a ``with`` block.
+
+    Subclasses set `needs`, write their configuration and launch in `_launch`, and say in `_is_ready`
+    when they can be used. ``start`` tries again with other ports when somebody was faster with one.
+    """
+
+    needs: tuple[str, ...] = ()
+    start_timeout: float = 20.0
+
+    def __init__(self) -> None:
+        self.user = ordinary_user()
+        self.directory = Path()
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._cleaner: weakref.finalize[..., Peer] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start the peer and return when it is ready for use."""
+        require(*self.needs)
+        for attempt in (1, 2, 3):
+            self.directory = private_directory(self.user)
+            # runs at interpreter exit too, so that a failed test leaves no server behind
+            self._cleaner = weakref.finalize(self, _clean, self._processes, self.directory)
+            try:
+                self._launch()
+                wait_until(self._alive_and_ready, type(self).__name__, self.start_timeout)
+            except (PeerFailedError, OSError) as error:
+                log = self.log()[-3000:]
+                self.stop()
+                if attempt < 3 and "in use" in log:
+                    continue
+                raise PeerFailedError(f"{error}\n{log}") from error
+            return
+
+    def stop(self) -> None:
+        """Stop what was started here, by process id, and remove the private directory."""
+        if self._cleaner is not None:
+            self._cleaner()
+
+    def log(self) -> str:
+        """Return what the peer wrote to its log so far."""
+        try:
+            return (self.directory / "log").read_text("utf-8", "replace")
+        except OSError:
+            return ""
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Process ids of the running processes that were started here (without their children)."""
+        return tuple(process.pid for process in self._processes if process.poll() is None)
+
+    def _launch(self) -> None:
+        raise NotImplementedError
+
+    def _is_ready(self) -> bool:
+        raise NotImplementedError
+
+    def _alive_and_ready(self) -> bool:
+        for process in self._processes:
+            if (status := process.poll()) is not None:
+                raise PeerFailedError(f"{type(self).__name__} ended at once with status {status}")
+        return self._is_ready()
+
+    def _spawn(self, argv: Sequence[str], env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+        """Start a program of this peer under its user; output goes to the log."""
+        stay = self.user.is_us
+        with (self.directory / "log").open("ab") as log:
+            own(self.directory / "log", self.user)
+            process = subprocess.Popen(
+                [find_program(argv[0]) or argv[0], *argv[1:]],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self.directory,
+                env={**os.environ, "HOME": str(self.directory), **(env or {})},
+                start_new_session=True,
+                user=None if stay else self.user.uid,
+                group=None if stay else self.user.gid,
+                extra_groups=None if stay else (),
+            )
+        self._processes.append(process)
+        return process
+
+
+@contextlib.contextmanager
+def all_of(*peers: Peer) -> Iterator[None]:
+    """Start several peers in order and stop them in reverse."""
+    with contextlib.ExitStack() as stack:
+        for peer in peers:
+            stack.enter_context(peer)
+        yield
