@@ -1,0 +1,512 @@
+"""Named statements about what arrives: mails, sets, imported objects, deliveries, receipts, quarantine."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, func, select, update
+from sqlalchemy.dialects.sqlite import insert
+
+from radpost.store import rows
+from radpost.store.schema import (
+    arrival,
+    delivery,
+    incoming_object,
+    incoming_part,
+    incoming_set,
+    mailbox_entry,
+    object_,
+    quarantine,
+    receipt,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ArrivalRow:
+    """A raw mail that is durable here."""
+
+    id: int
+    source: str
+    envelope_from: str | None
+    recipient: str
+    sha256: str
+    size: int
+    received_at: float
+    state: str
+    machine: str
+    due_at: float | None
+    attempts: int
+    kind: str
+    partner: str | None
+    from_address: str
+    message_id: str
+    set_id: str
+    set_part: int | None
+    set_total: int | None
+    fragment_id: str | None
+    fragment_number: int | None
+    fragment_total: int | None
+    joined_into: int | None
+    verdict: str | None
+    fingerprint: str | None
+    code: int | None
+    detail: str
+    opened_at: float | None
+    ended_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingSetRow:
+    """What is known of a partner's set."""
+
+    partner: str
+    set_id: str
+    total: int | None
+    seen: int
+    objects: int
+    state: str
+    machine: str
+    study_uid: str
+    first_at: float
+    last_at: float
+    due_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingObjectRow:
+    """One object of an arrived mail."""
+
+    arrival_id: int
+    position: int
+    object_id: int | None
+    study_uid: str
+    name: str
+    state: str
+    code: int | None
+    detail: str
+    imported_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRow:
+    """An object on its way to a destination, with the file and syntax that are to be sent."""
+
+    id: int
+    object_id: int
+    destination: str
+    partner: str
+    study_uid: str
+    name: str
+    state: str
+    priority: int
+    due_at: float | None
+    attempts: int
+    status: int | None
+    code: int | None
+    detail: str
+    changed_from: str | None
+    changed_to: str | None
+    created_at: float
+    done_at: float | None
+    file_sha256: str
+    kind: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    size: int
+    media_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptRow:
+    """A receipt that we owe or have sent."""
+
+    id: int
+    arrival_id: int
+    partner: str
+    recipient: str
+    original_message_id: str
+    disposition: str
+    code: int | None
+    state: str
+    due_at: float | None
+    attempts: int
+    created_at: float
+    sent_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantineRow:
+    """What could not be processed: the raw mail, or one object of a mail."""
+
+    id: int
+    arrival_id: int | None
+    position: int | None
+    partner: str | None
+    from_address: str
+    sha256: str
+    size: int
+    code: int
+    detail: str
+    state: str
+    created_at: float
+    ended_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxEntryRow:
+    """A mail seen in a mailbox."""
+
+    mailbox: str
+    validity: str
+    uid: str
+    sha256: str
+    arrival_id: int | None
+    state: str
+    at: float
+
+
+_ARRIVAL = rows.columns(arrival, ArrivalRow)
+_SET = rows.columns(incoming_set, IncomingSetRow)
+_OBJECT = rows.columns(incoming_object, IncomingObjectRow)
+_RECEIPT = rows.columns(receipt, ReceiptRow)
+_QUARANTINE = rows.columns(quarantine, QuarantineRow)
+_ENTRY = rows.columns(mailbox_entry, MailboxEntryRow)
+_DELIVERY = (
+    *(
+        delivery.c[name]
+        for name in (
+            "id",
+            "object_id",
+            "destination",
+            "partner",
+            "study_uid",
+            "name",
+            "state",
+            "priority",
+            "due_at",
+            "attempts",
+            "status",
+            "code",
+            "detail",
+            "changed_from",
+            "changed_to",
+            "created_at",
+            "done_at",
+        )
+    ),
+    object_.c.file_sha256,
+    object_.c.kind,
+    object_.c.sop_class_uid,
+    object_.c.sop_instance_uid,
+    object_.c.transfer_syntax_uid,
+    object_.c.size,
+    object_.c.media_type,
+)
+
+
+def add_arrival(connection: Connection, values: Mapping[str, Any]) -> int:
+    """Add a mail that is durable in the spool."""
+    key = connection.execute(insert(arrival), values).inserted_primary_key
+    assert key is not None
+    return int(key[0])
+
+
+def get_arrival(connection: Connection, arrival_id: int) -> ArrivalRow | None:
+    """Return an arrival."""
+    return rows.one(connection, ArrivalRow, select(*_ARRIVAL).where(arrival.c.id == arrival_id))
+
+
+def due_arrivals(connection: Connection, states: Sequence[str], now: float, limit: int) -> list[ArrivalRow]:
+    """Return arrivals in one of the states whose time has come, oldest first."""
+    statement = (
+        select(*_ARRIVAL)
+        .where(arrival.c.state.in_(list(states)), arrival.c.due_at <= now)
+        .order_by(arrival.c.due_at, arrival.c.id)
+        .limit(limit)
+    )
+    return rows.many(connection, ArrivalRow, statement)
+
+
+def update_arrival(connection: Connection, arrival_id: int, **values: object) -> None:
+    """Store an arrival's new state."""
+    connection.execute(update(arrival).where(arrival.c.id == arrival_id).values(**values))
+
+
+def recent_arrivals(connection: Connection, limit: int) -> list[ArrivalRow]:
+    """Return the newest arrivals."""
+    return rows.many(connection, ArrivalRow, select(*_ARRIVAL).order_by(arrival.c.id.desc()).limit(limit))
+
+
+def fragments(connection: Connection, from_address: str, fragment_id: str) -> list[ArrivalRow]:
+    """Return the waiting fragments of a group; the id alone can collide between senders."""
+    statement = select(*_ARRIVAL).where(
+        arrival.c.from_address == from_address,
+        arrival.c.fragment_id == fragment_id,
+        arrival.c.state == "waiting",
+    )
+    return rows.many(connection, ArrivalRow, statement.order_by(arrival.c.fragment_number, arrival.c.id))
+
+
+def same_message(
+    connection: Connection, from_address: str, message_id: str, before: int
+) -> ArrivalRow | None:
+    """Return an earlier processed arrival of the same Message-ID from the same sender."""
+    statement = (
+        select(*_ARRIVAL)
+        .where(
+            arrival.c.message_id == message_id,
+            arrival.c.from_address == from_address,
+            arrival.c.id < before,
+            arrival.c.state == "done",
+        )
+        .order_by(arrival.c.id)
+        .limit(1)
+    )
+    return rows.one(connection, ArrivalRow, statement)
+
+
+def get_set(connection: Connection, partner: str, set_id: str) -> IncomingSetRow | None:
+    """Return what is known of a partner's set."""
+    statement = select(*_SET).where(incoming_set.c.partner == partner, incoming_set.c.set_id == set_id)
+    return rows.one(connection, IncomingSetRow, statement)
+
+
+def put_set(connection: Connection, values: Mapping[str, Any]) -> None:
+    """Store what is known of a partner's set."""
+    statement = insert(incoming_set).values(**values)
+    changed = {name: value for name, value in values.items() if name not in {"partner", "set_id", "first_at"}}
+    connection.execute(statement.on_conflict_do_update(index_elements=["partner", "set_id"], set_=changed))
+
+
+def add_part(connection: Connection, partner: str, set_id: str, part: int, arrival_id: int) -> bool:
+    """Note that a part of a set is here; return False if it was here before."""
+    statement = insert(incoming_part).on_conflict_do_nothing()
+    values = {"partner": partner, "set_id": set_id, "part": part, "arrival_id": arrival_id}
+    return connection.execute(statement, values).rowcount > 0
+
+
+def parts(connection: Connection, partner: str, set_id: str) -> list[int]:
+    """Return the numbers of the parts that are here."""
+    statement = select(incoming_part.c.part).where(
+        incoming_part.c.partner == partner, incoming_part.c.set_id == set_id
+    )
+    return [int(row[0]) for row in connection.execute(statement.order_by(incoming_part.c.part))]
+
+
+def due_sets(connection: Connection, now: float) -> list[IncomingSetRow]:
+    """Return incomplete sets whose stored deadline has passed."""
+    statement = select(*_SET).where(incoming_set.c.state == "incomplete", incoming_set.c.due_at <= now)
+    return rows.many(connection, IncomingSetRow, statement)
+
+
+def recent_sets(connection: Connection, limit: int) -> list[IncomingSetRow]:
+    """Return the sets that were touched last."""
+    statement = select(*_SET).order_by(incoming_set.c.last_at.desc()).limit(limit)
+    return rows.many(connection, IncomingSetRow, statement)
+
+
+def arrivals_of_set(connection: Connection, partner: str, set_id: str) -> list[ArrivalRow]:
+    """Return the mails of a set in the order of their arrival."""
+    statement = select(*_ARRIVAL).where(arrival.c.partner == partner, arrival.c.set_id == set_id)
+    return rows.many(connection, ArrivalRow, statement.order_by(arrival.c.id))
+
+
+def add_objects(connection: Connection, values: Sequence[Mapping[str, Any]]) -> None:
+    """Note what a mail carried; a replay replaces what stood there."""
+    statement = insert(incoming_object)
+    changed = {
+        name: statement.excluded[name]
+        for name in ("object_id", "study_uid", "name", "state", "code", "detail", "imported_at")
+    }
+    connection.execute(
+        statement.on_conflict_do_update(index_elements=["arrival_id", "position"], set_=changed), list(values)
+    )
+
+
+def objects_of(connection: Connection, arrival_id: int) -> list[IncomingObjectRow]:
+    """Return what a mail carried."""
+    statement = select(*_OBJECT).where(incoming_object.c.arrival_id == arrival_id)
+    return rows.many(connection, IncomingObjectRow, statement.order_by(incoming_object.c.position))
+
+
+def add_deliveries(connection: Connection, values: Sequence[Mapping[str, Any]]) -> None:
+    """Order deliveries; an object that is already ordered for a destination is not ordered twice."""
+    connection.execute(insert(delivery).on_conflict_do_nothing(), list(values))
+
+
+def due_deliveries(connection: Connection, destination: str, now: float, limit: int) -> list[DeliveryRow]:
+    """Return what to deliver next to a destination."""
+    statement = (
+        select(*_DELIVERY)
+        .join(object_, object_.c.id == delivery.c.object_id)
+        .where(delivery.c.state == "due", delivery.c.destination == destination, delivery.c.due_at <= now)
+        .order_by(delivery.c.priority, delivery.c.due_at, delivery.c.id)
+        .limit(limit)
+    )
+    return rows.many(connection, DeliveryRow, statement)
+
+
+def deliveries_of(connection: Connection, object_id: int) -> list[DeliveryRow]:
+    """Return an object's deliveries."""
+    statement = (
+        select(*_DELIVERY)
+        .join(object_, object_.c.id == delivery.c.object_id)
+        .where(delivery.c.object_id == object_id)
+    )
+    return rows.many(connection, DeliveryRow, statement.order_by(delivery.c.id))
+
+
+def update_delivery(connection: Connection, delivery_id: int, **values: object) -> None:
+    """Store a delivery's new state."""
+    connection.execute(update(delivery).where(delivery.c.id == delivery_id).values(**values))
+
+
+def retry_deliveries(connection: Connection, now: float, destination: str | None = None) -> int:
+    """Order anew what a destination did not take; return how many."""
+    statement = update(delivery).where(delivery.c.state.in_(["refused", "undeliverable", "held"]))
+    if destination is not None:
+        statement = statement.where(delivery.c.destination == destination)
+    return connection.execute(statement.values(state="due", due_at=now, attempts=0, code=None)).rowcount
+
+
+def delivery_counts(connection: Connection) -> dict[tuple[str, str], int]:
+    """Return how many deliveries stand in each (destination, state)."""
+    statement = select(delivery.c.destination, delivery.c.state, func.count()).group_by(
+        delivery.c.destination, delivery.c.state
+    )
+    return {(str(row[0]), str(row[1])): int(row[2]) for row in connection.execute(statement)}
+
+
+def add_receipt(connection: Connection, values: Mapping[str, Any]) -> int:
+    """Note a receipt that we owe."""
+    key = connection.execute(insert(receipt), values).inserted_primary_key
+    assert key is not None
+    return int(key[0])
+
+
+def due_receipts(connection: Connection, now: float, limit: int) -> list[ReceiptRow]:
+    """Return receipts to write next."""
+    statement = select(*_RECEIPT).where(receipt.c.state == "owed", receipt.c.due_at <= now)
+    return rows.many(connection, ReceiptRow, statement.order_by(receipt.c.id).limit(limit))
+
+
+def receipts_of(connection: Connection, arrival_id: int) -> list[ReceiptRow]:
+    """Return the receipts for a mail."""
+    statement = select(*_RECEIPT).where(receipt.c.arrival_id == arrival_id)
+    return rows.many(connection, ReceiptRow, statement.order_by(receipt.c.id))
+
+
+def update_receipt(connection: Connection, receipt_id: int, **values: object) -> None:
+    """Store a receipt's new state."""
+    connection.execute(update(receipt).where(receipt.c.id == receipt_id).values(**values))
+
+
+def add_quarantine(connection: Connection, values: Mapping[str, Any]) -> int:
+    """Put something into quarantine."""
+    key = connection.execute(insert(quarantine), values).inserted_primary_key
+    assert key is not None
+    return int(key[0])
+
+
+def get_quarantine(connection: Connection, quarantine_id: int) -> QuarantineRow | None:
+    """Return an entry of the quarantine."""
+    statement = select(*_QUARANTINE).where(quarantine.c.id == quarantine_id)
+    return rows.one(connection, QuarantineRow, statement)
+
+
+def quarantined(connection: Connection, *, state: str = "open", limit: int = 1000) -> list[QuarantineRow]:
+    """Return the quarantine, oldest first."""
+    statement = select(*_QUARANTINE).where(quarantine.c.state == state).order_by(quarantine.c.id).limit(limit)
+    return rows.many(connection, QuarantineRow, statement)
+
+
+def end_quarantine(connection: Connection, quarantine_id: int, state: str, now: float) -> None:
+    """End an entry: ``replayed`` or ``dropped``."""
+    statement = update(quarantine).where(quarantine.c.id == quarantine_id, quarantine.c.state == "open")
+    connection.execute(statement.values(state=state, ended_at=now))
+
+
+def end_quarantine_of(connection: Connection, arrival_id: int, now: float) -> None:
+    """End the open entries of a mail that is processed now."""
+    statement = update(quarantine).where(quarantine.c.arrival_id == arrival_id, quarantine.c.state == "open")
+    connection.execute(statement.values(state="replayed", ended_at=now))
+
+
+def quarantine_bytes(connection: Connection) -> int:
+    """Return how much the quarantine holds."""
+    statement = select(func.coalesce(func.sum(quarantine.c.size), 0)).where(quarantine.c.state == "open")
+    return int(connection.execute(statement).scalar_one())
+
+
+def put_entry(connection: Connection, row: MailboxEntryRow) -> None:
+    """Note a mail of a mailbox."""
+    values = {
+        "mailbox": row.mailbox,
+        "validity": row.validity,
+        "uid": row.uid,
+        "sha256": row.sha256,
+        "arrival_id": row.arrival_id,
+        "state": row.state,
+        "at": row.at,
+    }
+    statement = insert(mailbox_entry).values(**values)
+    changed = {"sha256": row.sha256, "arrival_id": row.arrival_id, "state": row.state, "at": row.at}
+    connection.execute(
+        statement.on_conflict_do_update(index_elements=["mailbox", "validity", "uid"], set_=changed)
+    )
+
+
+def entries(connection: Connection, mailbox: str, validity: str) -> dict[str, MailboxEntryRow]:
+    """Return what was seen in a mailbox under this UIDVALIDITY, by UID."""
+    statement = select(*_ENTRY).where(
+        mailbox_entry.c.mailbox == mailbox, mailbox_entry.c.validity == validity
+    )
+    return {row.uid: row for row in rows.many(connection, MailboxEntryRow, statement)}
+
+
+def entry_by_hash(connection: Connection, mailbox: str, sha256: str) -> MailboxEntryRow | None:
+    """Return an earlier sight of the same bytes, whatever its UID was."""
+    statement = select(*_ENTRY).where(mailbox_entry.c.mailbox == mailbox, mailbox_entry.c.sha256 == sha256)
+    return rows.one(connection, MailboxEntryRow, statement.order_by(mailbox_entry.c.at.desc()).limit(1))
+
+
+def set_entries(connection: Connection, mailbox: str, validity: str, uids: Sequence[str], state: str) -> None:
+    """Store a new state of entries."""
+    statement = update(mailbox_entry).where(
+        mailbox_entry.c.mailbox == mailbox,
+        mailbox_entry.c.validity == validity,
+        mailbox_entry.c.uid.in_(list(uids)),
+    )
+    connection.execute(statement.values(state=state))
+
+
+def set_entry_of_arrival(connection: Connection, arrival_id: int, state: str) -> None:
+    """Store whether the mail of a mailbox entry is ours; entries that are gone stay gone."""
+    statement = update(mailbox_entry).where(
+        mailbox_entry.c.arrival_id == arrival_id, mailbox_entry.c.state == "stored"
+    )
+    connection.execute(statement.values(state=state))
+
+
+def forget_entries(connection: Connection, mailbox: str, validity: str, uids: Sequence[str]) -> None:
+    """Remove entries whose mails are gone from the server."""
+    connection.execute(
+        mailbox_entry.delete().where(
+            mailbox_entry.c.mailbox == mailbox,
+            mailbox_entry.c.validity == validity,
+            mailbox_entry.c.uid.in_(list(uids)),
+        )
+    )
+
+
+def foreign(connection: Connection) -> list[MailboxEntryRow]:
+    """Return mails that stay in the mailbox because they are not for us."""
+    statement = select(*_ENTRY).where(mailbox_entry.c.state == "foreign").order_by(mailbox_entry.c.at)
+    return rows.many(connection, MailboxEntryRow, statement)
+
+
+def counts(connection: Connection) -> dict[str, int]:
+    """Return how many arrivals stand in each state."""
+    statement = select(arrival.c.state, func.count()).group_by(arrival.c.state)
+    return {str(row[0]): int(row[1]) for row in connection.execute(statement)}
