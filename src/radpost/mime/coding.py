@@ -1,0 +1,176 @@
+"""Content transfer encodings over buffers, in chunks (RFC 2045 6): base64, quoted-printable and none."""
+
+import binascii
+import re
+from collections.abc import Iterable, Iterator
+from typing import Final, Protocol, TypeAlias
+
+import pybase64
+
+Bytes: TypeAlias = bytes | memoryview
+
+
+class Buffer(Protocol):
+    """What is read: bytes, memoryview, mmap, or any other that has a length and can be sliced."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, key: slice, /) -> Bytes: ...
+
+
+CHUNK: Final = 1 << 19
+"""How much encoded text is looked at in one step."""
+LINE: Final = 57
+"""Raw bytes per line of 76 base64 characters (RFC 2045 6.8)."""
+IDENTITY: Final = frozenset({"7bit", "8bit", "binary"})
+
+_WINDOW: Final = 1 << 17
+_BLOCK: Final = LINE << 13
+_JUNK: Final = bytes(
+    set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=")
+)
+_TRAILING_BLANKS: Final = re.compile(rb"(?<![ \t])[ \t]++(?=\r?\n)")
+
+
+def find_all(buffer: Buffer, needle: bytes, start: int, end: int) -> Iterator[int]:
+    """Yield where ``needle`` stands in ``buffer[start:end]``; windows suit mmap and memoryview."""
+    while start < end:
+        stop = min(end, start + _WINDOW)
+        window = bytes(buffer[start:stop])
+        hit = window.find(needle)
+        while hit >= 0:
+            yield start + hit
+            hit = window.find(needle, hit + 1)
+        if stop == end:
+            return
+        start = stop - len(needle) + 1
+
+
+def find(buffer: Buffer, needle: bytes, start: int, end: int) -> int:
+    """Find ``needle`` in ``buffer[start:end]`` or return -1."""
+    return next(find_all(buffer, needle, start, end), -1)
+
+
+def slices(buffer: Buffer, start: int, end: int) -> Iterator[Bytes]:
+    """Yield ``buffer[start:end]`` as it is in bounded chunks."""
+    for position in range(start, end, CHUNK):
+        yield buffer[position : min(end, position + CHUNK)]
+
+
+def line_chunks(buffer: Buffer, start: int, end: int, size: int = CHUNK) -> Iterator[bytes]:
+    """Yield ``buffer[start:end]`` in chunks that end behind a LF where lines are shorter than ``size``."""
+    while start < end:
+        stop = min(end, start + size)
+        chunk = bytes(buffer[start:stop])
+        if stop < end:
+            cut = chunk.rfind(b"\n") + 1
+            if cut:
+                chunk = chunk[:cut]
+        yield chunk
+        start += len(chunk)
+
+
+def decode_base64(buffer: Buffer, start: int, end: int) -> Iterator[bytes]:
+    """Decode base64 as it is met: any line length, blanks, junk, missing or early padding (RFC 2045 6.8).
+
+    Chunks of whole lines decode at once; only where a chunk does not hold whole quanta, or holds padding, its
+    text is cleaned and the rest of a quantum carried over.
+    """
+    carry = b""
+    for chunk in line_chunks(buffer, start, end):
+        if not carry and b"=" not in chunk:
+            try:
+                yield pybase64.b64decode(chunk)
+                continue
+            except binascii.Error:
+                pass  # the lines of this chunk hold no whole number of quanta
+        text = carry + chunk.translate(None, _JUNK)
+        carry = b""
+        while text:
+            pad = text.find(b"=")
+            run = text if pad < 0 else text[:pad]
+            whole = len(run) & ~3
+            if whole:
+                yield pybase64.b64decode(run[:whole])
+            if pad < 0:
+                carry = run[whole:]
+                break
+            yield _last_quantum(run[whole:])
+            text = text[pad:].lstrip(b"=")
+    yield _last_quantum(carry)
+
+
+def _last_quantum(text: bytes) -> bytes:
+    """Decode two or three characters that end the data; a single one holds no byte."""
+    return pybase64.b64decode(text + b"=" * (4 - len(text))) if len(text) > 1 else b""
+
+
+def decode_quoted_printable(buffer: Buffer, start: int, end: int) -> Iterator[bytes]:
+    """Decode quoted-printable; blanks that transport added at line ends are dropped (RFC 2045 6.7)."""
+    carry = b""
+    for chunk in line_chunks(buffer, start, end):
+        text = carry + chunk
+        carry = b""
+        start += len(chunk)
+        if start == end:
+            text = text.rstrip(b" \t")
+        elif not text.endswith(b"\n"):  # a line longer than a chunk: do not cut inside of =XX
+            tail = text.rfind(b"=", len(text) - 2)
+            if tail >= 0:
+                text, carry = text[:tail], text[tail:]
+        if b" \n" in text or b" \r" in text or b"\t\n" in text or b"\t\r" in text:
+            text = _TRAILING_BLANKS.sub(b"", text)
+        yield binascii.a2b_qp(text)
+
+
+def decode(buffer: Buffer, start: int, end: int, encoding: str) -> Iterator[Bytes]:
+    """Decode ``buffer[start:end]`` by its encoding; unknown encodings are left as they are (RFC 2045 6.4)."""
+    if encoding == "base64":
+        decoded: Iterator[Bytes] = decode_base64(buffer, start, end)
+    elif encoding == "quoted-printable":
+        decoded = decode_quoted_printable(buffer, start, end)
+    else:
+        decoded = slices(buffer, start, end)
+    return (chunk for chunk in decoded if len(chunk))
+
+
+def encode_base64(chunks: Iterable[Bytes]) -> Iterator[bytes]:
+    """Encode to lines of 76 characters with CRLF between them and none after the last (RFC 2045 6.8)."""
+    carry = bytearray()
+    first = True
+    for chunk in chunks:
+        view = memoryview(chunk).cast("B")
+        position = 0
+        if carry:
+            position = min(len(view), LINE - len(carry))
+            carry += view[:position]
+            if len(carry) < LINE:
+                continue
+            yield _lines(bytes(carry), first=first)
+            first = False
+            carry.clear()
+        whole = position + (len(view) - position) // LINE * LINE
+        for start in range(position, whole, _BLOCK):
+            yield _lines(view[start : min(whole, start + _BLOCK)], first=first)
+            first = False
+        carry += view[whole:]
+    if carry:
+        yield _lines(bytes(carry), first=first)
+
+
+def _lines(data: Bytes, *, first: bool) -> bytes:
+    text = pybase64.encodebytes(data).replace(b"\n", b"\r\n")
+    return text[:-2] if first else b"\r\n" + text[:-2]
+
+
+def base64_size(size: int) -> int:
+    """Return how many bytes ``encode_base64`` makes of ``size`` bytes."""
+    lines, rest = divmod(size, LINE)
+    total = lines * 78 + (4 * ((rest + 2) // 3) + 2 if rest else 0)
+    return max(0, total - 2)
+
+
+def encode_quoted_printable(text: str) -> bytes:
+    """Encode text as UTF-8 in quoted-printable with CRLF (RFC 2045 6.7)."""
+    lines = text.replace("\r\n", "\n").split("\n")
+    return b"\r\n".join(binascii.b2a_qp(line.encode("utf-8")).replace(b"\n", b"\r\n") for line in lines)
