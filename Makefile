@@ -3,6 +3,7 @@
 #   make test      the whole test suite
 ARGS   ?=
 PYTEST ?=
+PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
 
 .PHONY: help demo test lint bench soak lock bare-root clean
 help:            ## this list
@@ -13,24 +14,23 @@ demo:            ## show the main job: a study travels between two institutions 
 	@.venv/bin/radpost demo $(ARGS)
 
 test:            ## linter, type checker, tests (PYTEST="tests/unit -k mdn" for a part)
-	@tools/test $(PYTEST)
+	@$(PYTHON) tools/run_tests.py $(PYTEST)
 
 lint:            ## linter, formatter and type checker only
-	@tools/bootstrap --dev
-	@tools/test --lint
+	@$(PYTHON) tools/run_tests.py --lint
 
 bench:           ## measure the figures of the design, as ratios (BENCH_JSON=path also writes them)
 	@tools/bootstrap --dev
 	@.venv/bin/python -m benchmarks $(ARGS)
 
-soak:            ## the long runs: kills, simulation, fuzzing (SECONDS_EACH=600)
-	@tools/test --soak $(PYTEST)
+soak:            ## the long runs: kills, simulation, fuzzing (RADPOST_SOAK=50 times the usual length)
+	@$(PYTHON) tools/run_tests.py --soak $(PYTEST)
 
 lock:            ## write requirements/*.lock anew; UPGRADE=1 takes the newest versions
 	@tools/lock $(if $(UPGRADE),--upgrade)
 
 bare-root:       ## as root: prove the set-up in a bare Debian (needs debootstrap)
-	@/usr/bin/python3 tools/bare_root.py $(ARGS)
+	@$(PYTHON) tools/bare_root.py $(ARGS)
 
 clean:           ## remove what was set up here
 	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis

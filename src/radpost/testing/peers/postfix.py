@@ -1,6 +1,7 @@
 """Postfix as an intermediate and submission server; mailboxes are elsewhere (LMTP, or `routes`).
 
-The master needs root: it runs in `postfix_root`, directly or by ``sudo -n``, and ends with us.
+The master needs root: it runs in `postfix_root`, directly or by ``sudo -n`` or by the helper
+that ``make test`` starts as root (RADPOST_ROOT_HELPER), and ends with us.
 """
 
 import json
@@ -22,6 +23,7 @@ from radpost.testing.peers.base import (
     wait_until,
 )
 
+_HELPER = Path(__file__).resolve().parents[4] / "tools" / "root_helper.py"  # see make test
 _SERVICES = """\
 pickup    unix  n       -       n       60      1       pickup
 cleanup   unix  n       -       n       -       0       cleanup
@@ -118,7 +120,10 @@ class Postfix(Peer):
         self.submission_port = free_port() if self._auth_port else 0
         self.submissions_port = free_port() if self._auth_port and self.has_tls else 0
         argv = [sys.executable, "-m", "radpost.testing.peers.postfix_root"]
-        if os.geteuid() != 0:
+        helper = os.environ.get("RADPOST_ROOT_HELPER")
+        if os.geteuid() != 0 and helper:
+            argv = [sys.executable, str(_HELPER), "connect", helper, "postfix"]
+        elif os.geteuid() != 0:
             argv = [find_program("sudo") or "sudo", "-n", *argv]
         process = subprocess.Popen(
             argv,
