@@ -312,6 +312,13 @@ DICOM_PROTOCOL = _r(
     "The peer broke the DICOM network protocol; the association was aborted.",
     "Die Gegenstelle verletzte das DICOM-Netzprotokoll; die Association wurde abgebrochen.",
 )
+RETRIEVE_REFUSED = _r(
+    415,
+    "retrieve-refused",
+    Side.PACS,
+    "The PACS refused to hand out the study; enter our AE title, address and port as a destination there.",
+    "Das PACS gab die Studie nicht heraus; tragen Sie dort unseren AE-Titel, Adresse und Port als Ziel ein.",
+)
 
 # 500 sets
 INCOMPLETE_SET = _r(
@@ -362,6 +369,27 @@ UNSIGNED_REFUSAL = _r(
     Side.US,
     "An unsigned report says that the mail was refused; it may be forged; ask the partner.",
     "Eine unsignierte Meldung sagt, die Mail sei abgelehnt; sie kann gefälscht sein; fragen Sie nach.",
+)
+NO_PROGRESS = _r(
+    508,
+    "no-progress",
+    Side.US,
+    "Nothing of the transmission has moved for long; look at its mails with 'radpost show'.",
+    "An der Sendung hat sich lange nichts bewegt; sehen Sie ihre Mails mit 'radpost show' an.",
+)
+DEADLINE_NEAR = _r(
+    509,
+    "deadline-near",
+    Side.US,
+    "The transmission's deadline is near and not all of it is confirmed; look, and call the partner.",
+    "Die Frist der Sendung läuft bald ab, und nicht alles ist bestätigt; sehen Sie nach, rufen Sie an.",
+)
+DEADLINE_MISSED = _r(
+    510,
+    "deadline-missed",
+    Side.US,
+    "The transmission's deadline has passed and not all of it is confirmed; call the partner now.",
+    "Die Frist der Sendung ist abgelaufen, und nicht alles ist bestätigt; rufen Sie jetzt den Partner an.",
 )
 
 # 700 transport

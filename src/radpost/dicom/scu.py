@@ -8,28 +8,23 @@ between 10 and several hundred MB/s with receivers that write their response in 
 import contextlib
 import mmap
 import os
-import socket
-import ssl
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
 from radpost.dicom import dimse, pdu
-from radpost.dicom.access import Rejection
+from radpost.dicom.connecting import Peer, Proposal, accepted_answer, connect, plan_proposals, translated
 from radpost.dicom.meta import Buffer
 from radpost.dicom.outcome import AssociationError, Outcome, StoreReply, classify
 from radpost.dicom.pdu import PduError
-from radpost.dicom.services import EXPLICIT_LE, IMPLICIT_LE, VERIFICATION
+from radpost.dicom.services import VERIFICATION
 from radpost.dicom.wire import ConnectionEnded, Control, Wire, command_units, data_vectors
 from radpost.errors import (
-    ASSOCIATION_REFUSED,
-    DICOM_PROTOCOL,
     NO_COMMON_SYNTAX,
     PACS_UNREACHABLE,
     STORE_UNUSABLE,
-    TLS_FAILED,
     RadpostError,
 )
 
@@ -52,31 +47,6 @@ _RELEASE_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Peer:
-    """A DICOM node we call, and the title we call it by."""
-
-    host: str
-    port: int
-    called_ae: str
-    calling_ae: str
-    tls: ssl.SSLContext | None = None
-    tls_name: str | None = None
-    connect_seconds: float = 15.0
-    acse_seconds: float = 30.0
-    network_seconds: float = 60.0
-    response_seconds: float = 120.0
-
-
-@dataclass(frozen=True, slots=True)
-class Proposal:
-    """One presentation context to ask for; one per transfer syntax shows exactly what the peer takes."""
-
-    abstract_syntax: str
-    transfer_syntaxes: tuple[str, ...]
-    scp_role: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Outgoing:
     """An object to be stored: a file whose data set starts at ``offset``, or a data set in memory."""
 
@@ -85,34 +55,6 @@ class Outgoing:
     sop_instance: str
     transfer_syntax: str
     offset: int = 0
-
-
-def plan_proposals(
-    wanted: Iterable[tuple[str, str]], *, fallback: Sequence[str] = (EXPLICIT_LE, IMPLICIT_LE)
-) -> list[tuple[Proposal, ...]]:
-    """Plan associations for pairs of SOP class and transfer syntax, each within 128 contexts.
-
-    Every transfer syntax has a context of its own; the fallback ones show what a conversion could use
-    (and Implicit VR Little Endian is owed to the peer, PS3.5 10.1). A class is never spread over two
-    associations unless it alone needs more than 128 contexts.
-    """
-    classes: dict[str, dict[str, None]] = {}
-    for sop_class, syntax in wanted:
-        classes.setdefault(sop_class, {})[syntax] = None
-    plans: list[tuple[Proposal, ...]] = []
-    current: list[Proposal] = []
-    for sop_class, syntaxes in classes.items():
-        group = [Proposal(sop_class, (syntax,)) for syntax in dict.fromkeys((*syntaxes, *fallback))]
-        if current and len(current) + len(group) > pdu.MAX_CONTEXTS:
-            plans.append(tuple(current))
-            current = []
-        while len(group) > pdu.MAX_CONTEXTS:
-            plans.append(tuple(group[: pdu.MAX_CONTEXTS]))
-            group = group[pdu.MAX_CONTEXTS :]
-        current += group
-    if current:
-        plans.append(tuple(current))
-    return plans
 
 
 class Association:
@@ -143,7 +85,7 @@ class Association:
         """Connect and negotiate; raises AssociationError."""
         if len(proposals) > pdu.MAX_CONTEXTS:
             raise ValueError("more than 128 presentation contexts")
-        wire = Wire(_connect(peer), max_pdu=_OUR_MAX_PDU)
+        wire = Wire(connect(peer), max_pdu=_OUR_MAX_PDU)
         request = pdu.AssociateRequest(
             called_ae=peer.called_ae,
             calling_ae=peer.calling_ae,
@@ -160,12 +102,12 @@ class Association:
             ),
         )
         try:
-            with _translated(peer):
+            with translated(peer):
                 wire.deadline = time.monotonic() + peer.acse_seconds
                 wire.sock.settimeout(peer.acse_seconds)
                 wire.send(request.encode())
                 wire.quick_ack()
-                answer = _accepted(wire.read_unit())
+                answer = accepted_answer(wire.read_unit())
                 wire.deadline = None
                 wire.sock.settimeout(peer.network_seconds)
         except BaseException:
@@ -306,7 +248,7 @@ class Association:
         if not self._open:
             raise AssociationError(PACS_UNREACHABLE, "the association is closed", retryable=True)
         try:
-            with _translated(self.peer):
+            with translated(self.peer):
                 yield
         except AssociationError as error:
             if isinstance(error.__cause__, PduError):
@@ -352,65 +294,6 @@ class Association:
         if answered != context or reply.field != field or reply.responded_id != number:
             raise PduError("response to another request", pdu.ABORT_UNEXPECTED_PDU)
         return reply
-
-
-def _connect(peer: Peer) -> socket.socket:
-    try:
-        sock = socket.create_connection((peer.host, peer.port), timeout=peer.connect_seconds)
-    except OSError as error:
-        detail = error.strerror or type(error).__name__
-        raise AssociationError(PACS_UNREACHABLE, detail, retryable=True) from error
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    if peer.tls is None:
-        return sock
-    try:
-        return peer.tls.wrap_socket(sock, server_hostname=peer.tls_name or peer.host)
-    except (ssl.SSLError, ssl.CertificateError) as error:
-        sock.close()
-        raise AssociationError(TLS_FAILED, type(error).__name__, retryable=False) from error
-    except OSError as error:
-        sock.close()
-        raise AssociationError(PACS_UNREACHABLE, type(error).__name__, retryable=True) from error
-
-
-def _accepted(unit: pdu.Pdu) -> pdu.AssociateAccept:
-    if isinstance(unit, pdu.AssociateAccept):
-        return unit
-    if isinstance(unit, pdu.AssociateReject):
-        raise _rejected(unit)
-    if isinstance(unit, pdu.Abort):
-        raise Control(unit)
-    raise PduError("unexpected answer to the association request", pdu.ABORT_UNEXPECTED_PDU)
-
-
-def _rejected(unit: pdu.AssociateReject) -> AssociationError:
-    values = (unit.result, unit.source, unit.reason)
-    known = next((rejection for rejection in Rejection if rejection.value == values), None)
-    words = known.name.lower().replace("_", " ") if known else "result {} source {} reason {}".format(*values)
-    return AssociationError(ASSOCIATION_REFUSED, words, retryable=unit.result == 2, rejection=known)
-
-
-@contextlib.contextmanager
-def _translated(peer: Peer) -> Iterator[None]:
-    """Give the events and errors of a connection their reasons."""
-    try:
-        yield
-    except PduError as error:
-        raise AssociationError(DICOM_PROTOCOL, error.detail, retryable=True) from error
-    except Control as control:
-        ended = isinstance(control.unit, pdu.Abort)
-        detail = "the peer aborted" if ended else f"unexpected {control}"
-        raise AssociationError(
-            PACS_UNREACHABLE if ended else DICOM_PROTOCOL, detail, retryable=True
-        ) from control
-    except ConnectionEnded as error:
-        raise AssociationError(PACS_UNREACHABLE, "the peer closed the connection", retryable=True) from error
-    except TimeoutError as error:
-        detail = f"no answer within {peer.response_seconds:g} s"
-        raise AssociationError(PACS_UNREACHABLE, detail, retryable=True) from error
-    except OSError as error:
-        raise AssociationError(PACS_UNREACHABLE, type(error).__name__, retryable=True) from error
 
 
 def _windows(item: Outgoing, window: int) -> Generator[tuple[memoryview, bool], None, None]:

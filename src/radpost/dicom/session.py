@@ -39,7 +39,7 @@ class ServerConfig:
     idle_seconds: float = 300.0
     object_seconds: float = 3600.0
     tls: ssl.SSLContext | None = None
-    chunk: int = 1 << 18
+    chunk: int = 1 << 17
 
 
 @dataclass(frozen=True, slots=True)

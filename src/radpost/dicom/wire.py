@@ -59,7 +59,7 @@ class Discard:
 class Wire:
     """Reads and writes units; ``max_pdu`` is what we announced, ``chunk`` how much a sink gets at once."""
 
-    def __init__(self, sock: socket.socket, *, max_pdu: int, chunk: int = 1 << 18) -> None:
+    def __init__(self, sock: socket.socket, *, max_pdu: int, chunk: int = 1 << 17) -> None:
         self.sock = sock
         self._plain = not isinstance(sock, ssl.SSLSocket)
         self._limit = max_pdu + _PDU_SLACK
