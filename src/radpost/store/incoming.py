@@ -10,6 +10,7 @@ from sqlalchemy.dialects.sqlite import insert
 from radpost.store import rows
 from radpost.store.schema import (
     arrival,
+    assembly,
     delivery,
     incoming_object,
     incoming_part,
@@ -61,8 +62,6 @@ class IncomingSetRow:
 
     partner: str
     set_id: str
-    total: int | None
-    seen: int
     objects: int
     state: str
     machine: str
@@ -98,6 +97,7 @@ class DeliveryRow:
     study_uid: str
     name: str
     state: str
+    machine: str
     priority: int
     due_at: float | None
     attempts: int
@@ -183,6 +183,7 @@ _DELIVERY = (
             "study_uid",
             "name",
             "state",
+            "machine",
             "priority",
             "due_at",
             "attempts",
@@ -243,7 +244,7 @@ def fragments(connection: Connection, from_address: str, fragment_id: str) -> li
     statement = select(*_ARRIVAL).where(
         arrival.c.from_address == from_address,
         arrival.c.fragment_id == fragment_id,
-        arrival.c.state == "waiting",
+        arrival.c.state == "fragment waiting",
     )
     return rows.many(connection, ArrivalRow, statement.order_by(arrival.c.fragment_number, arrival.c.id))
 
@@ -279,11 +280,25 @@ def put_set(connection: Connection, values: Mapping[str, Any]) -> None:
     connection.execute(statement.on_conflict_do_update(index_elements=["partner", "set_id"], set_=changed))
 
 
-def add_part(connection: Connection, partner: str, set_id: str, part: int, arrival_id: int) -> bool:
-    """Note that a part of a set is here; return False if it was here before."""
-    statement = insert(incoming_part).on_conflict_do_nothing()
-    values = {"partner": partner, "set_id": set_id, "part": part, "arrival_id": arrival_id}
-    return connection.execute(statement, values).rowcount > 0
+def add_part(
+    connection: Connection, partner: str, set_id: str, part: int, arrival_id: int, digest: str
+) -> str | None:
+    """Note that a part of a set is here; return the digest of its objects if it was here before."""
+    known = select(incoming_part.c.objects_sha256).where(
+        incoming_part.c.partner == partner, incoming_part.c.set_id == set_id, incoming_part.c.part == part
+    )
+    row = connection.execute(known).first()
+    if row is not None:
+        return str(row[0])
+    values = {
+        "partner": partner,
+        "set_id": set_id,
+        "part": part,
+        "arrival_id": arrival_id,
+        "objects_sha256": digest,
+    }
+    connection.execute(insert(incoming_part), values)
+    return None
 
 
 def parts(connection: Connection, partner: str, set_id: str) -> list[int]:
@@ -296,7 +311,7 @@ def parts(connection: Connection, partner: str, set_id: str) -> list[int]:
 
 def due_sets(connection: Connection, now: float) -> list[IncomingSetRow]:
     """Return incomplete sets whose stored deadline has passed."""
-    statement = select(*_SET).where(incoming_set.c.state == "incomplete", incoming_set.c.due_at <= now)
+    statement = select(*_SET).where(incoming_set.c.due_at <= now)
     return rows.many(connection, IncomingSetRow, statement)
 
 
@@ -310,6 +325,40 @@ def arrivals_of_set(connection: Connection, partner: str, set_id: str) -> list[A
     """Return the mails of a set in the order of their arrival."""
     statement = select(*_ARRIVAL).where(arrival.c.partner == partner, arrival.c.set_id == set_id)
     return rows.many(connection, ArrivalRow, statement.order_by(arrival.c.id))
+
+
+def get_assembly(connection: Connection, from_address: str, fragment_id: str) -> str | None:
+    """Return the stored state of a group of fragments."""
+    statement = select(assembly.c.machine).where(
+        assembly.c.from_address == from_address, assembly.c.fragment_id == fragment_id
+    )
+    row = connection.execute(statement).first()
+    return None if row is None else str(row[0])
+
+
+def put_assembly(
+    connection: Connection,
+    from_address: str,
+    fragment_id: str,
+    machine: str,
+    state: str,
+    due_at: float | None,
+) -> None:
+    """Store the state of a group of fragments."""
+    changed = {"machine": machine, "state": state, "due_at": due_at}
+    statement = insert(assembly).values(from_address=from_address, fragment_id=fragment_id, **changed)
+    connection.execute(
+        statement.on_conflict_do_update(index_elements=["from_address", "fragment_id"], set_=changed)
+    )
+
+
+def due_assemblies(connection: Connection, now: float) -> list[tuple[str, str, str]]:
+    """Return (sender, fragment id, state) of groups whose stored deadline has passed."""
+    statement = select(assembly.c.from_address, assembly.c.fragment_id, assembly.c.machine)
+    return [
+        (str(row[0]), str(row[1]), str(row[2]))
+        for row in connection.execute(statement.where(assembly.c.due_at <= now))
+    ]
 
 
 def add_objects(connection: Connection, values: Sequence[Mapping[str, Any]]) -> None:
@@ -362,12 +411,16 @@ def update_delivery(connection: Connection, delivery_id: int, **values: object) 
     connection.execute(update(delivery).where(delivery.c.id == delivery_id).values(**values))
 
 
-def retry_deliveries(connection: Connection, now: float, destination: str | None = None) -> int:
-    """Order anew what a destination did not take; return how many."""
-    statement = update(delivery).where(delivery.c.state.in_(["refused", "undeliverable", "held"]))
+def stopped_deliveries(connection: Connection, destination: str | None = None) -> list[DeliveryRow]:
+    """Return what a destination (or any) did not take, or what is held for a person."""
+    statement = (
+        select(*_DELIVERY)
+        .join(object_, object_.c.id == delivery.c.object_id)
+        .where(delivery.c.state.in_(["refused", "undeliverable", "held", "cancelled"]))
+    )
     if destination is not None:
         statement = statement.where(delivery.c.destination == destination)
-    return connection.execute(statement.values(state="due", due_at=now, attempts=0, code=None)).rowcount
+    return rows.many(connection, DeliveryRow, statement.order_by(delivery.c.id))
 
 
 def delivery_counts(connection: Connection) -> dict[tuple[str, str], int]:

@@ -11,7 +11,6 @@ from radpost.store.schema import (
     arrival,
     blob,
     collection_object,
-    delivery,
     mail,
     mail_object,
     object_,
@@ -67,6 +66,8 @@ class Put:
     versions: tuple[ObjectRow, ...] = ()
 
 
+_RAW_NEEDED = ("fetched", "fragment waiting", "opened")
+_UNSENT = ("ready", "sending", "suspended")
 _COLUMNS = rows.columns(object_, ObjectRow)
 _PUT_BLOB = insert(blob).on_conflict_do_update(
     index_elements=["sha256"], set_={"released_at": None, "claimed": False}
@@ -161,9 +162,8 @@ def claim_released(connection: Connection, before: float, limit: int) -> list[st
         | exists().where(
             (mail.c.sealed_sha256 == blob.c.sha256) & (mail.c.state.in_(["sealed", "submitting"]))
         )
-        | exists().where((arrival.c.sha256 == blob.c.sha256) & (arrival.c.state.in_(["new", "waiting"])))
+        | exists().where((arrival.c.sha256 == blob.c.sha256) & arrival.c.state.in_(_RAW_NEEDED))
         | exists().where((quarantine.c.sha256 == blob.c.sha256) & (quarantine.c.state == "open"))
-        | exists().where((delivery.c.changed_to == blob.c.sha256) & (delivery.c.state == "due"))
     )
     statement = select(blob.c.sha256).where(blob.c.released_at < before, ~needed).limit(limit)
     found = [str(row[0]) for row in connection.execute(statement)]

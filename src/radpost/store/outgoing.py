@@ -65,7 +65,8 @@ class TransmissionRow:
     study_uid: str
     priority: int
     state: str
-    counters: str
+    machine: str
+    due_at: float | None
     version: int
     objects: int
     bytes: int
@@ -91,6 +92,7 @@ class MailRow:
     machine: str
     version: int
     due_at: float | None
+    work: str | None
     message_id: str | None
     sealed_sha256: str | None
     size: int
@@ -141,13 +143,27 @@ class SubmissionRow:
     start: int
     end: int
     size: int
+    generation: int
     state: str
+    machine: str
     priority: int
-    due_at: float
+    due_at: float | None
     attempts: int
     reply: str
 
 
+@dataclass(frozen=True, slots=True)
+class MessageRow:
+    """A Message-ID of ours, and whose mail it stood for."""
+
+    message_id: str
+    mail_id: int
+    partner: str
+    recipient: str
+    generation: int
+
+
+_MESSAGE = rows.columns(message, MessageRow)
 _COLLECTION = rows.columns(collection, CollectionRow)
 _TRANSMISSION = rows.columns(transmission, TransmissionRow)
 _MAIL = rows.columns(mail, MailRow)
@@ -181,7 +197,7 @@ _TOUCH = (
 _NEXT_SUBMISSIONS = (
     select(*_SUBMISSION)
     .where(
-        submission.c.state == "due",
+        submission.c.state == "ready",
         submission.c.route == bindparam("route"),
         submission.c.due_at <= bindparam("now"),
     )
@@ -355,13 +371,13 @@ def mails_of(connection: Connection, transmission_id: str) -> list[MailRow]:
     return rows.many(connection, MailRow, statement)
 
 
-def next_planned(
-    connection: Connection, now: float, limit: int, blocked: Sequence[str] = ()
+def next_work(
+    connection: Connection, work: str, now: float, limit: int, blocked: Sequence[str]
 ) -> list[MailRow]:
-    """Return mails to seal next: by priority, then age; partners in ``blocked`` have no credit."""
+    """Return mails to seal or cut next: by priority, then age; partners in ``blocked`` have no credit now."""
     statement = (
         select(*_MAIL)
-        .where(mail.c.state == "planned", (mail.c.due_at.is_(None)) | (mail.c.due_at <= now))
+        .where(mail.c.work == work, mail.c.due_at <= now)
         .order_by(mail.c.priority, mail.c.id)
         .limit(limit)
     )
@@ -430,7 +446,13 @@ def set_truths(connection: Connection, mail_id: int, position: int, truths: str)
 
 
 def add_message(
-    connection: Connection, message_id: str, mail_id: int, partner: str, recipient: str, now: float
+    connection: Connection,
+    message_id: str,
+    mail_id: int,
+    partner: str,
+    recipient: str,
+    generation: int,
+    now: float,
 ) -> None:
     """Note a Message-ID of ours, so that a report about it can be matched."""
     values = {
@@ -438,23 +460,25 @@ def add_message(
         "mail_id": mail_id,
         "partner": partner,
         "recipient": recipient,
+        "generation": generation,
         "created_at": now,
     }
     connection.execute(insert(message), values)
 
 
-def mail_of_message(connection: Connection, message_id: str) -> tuple[int, str, str] | None:
-    """Return (mail, partner, recipient) that a Message-ID of ours stood for."""
-    statement = select(message.c.mail_id, message.c.partner, message.c.recipient)
-    row = connection.execute(statement.where(message.c.message_id == message_id)).first()
-    return None if row is None else (int(row[0]), str(row[1]), str(row[2]))
+def find_message(connection: Connection, message_id: str) -> MessageRow | None:
+    """Return what a Message-ID of ours stood for."""
+    return rows.one(connection, MessageRow, select(*_MESSAGE).where(message.c.message_id == message_id))
 
 
-def mail_of_envid(connection: Connection, envid: str) -> tuple[int, str, str] | None:
-    """Return (mail, partner, recipient) that an ENVID of ours stood for."""
-    statement = select(submission.c.mail_id, submission.c.partner, submission.c.recipient)
-    row = connection.execute(statement.where(submission.c.envid == envid)).first()
-    return None if row is None or row[0] is None else (int(row[0]), str(row[1]), str(row[2]))
+def find_envid(connection: Connection, envid: str) -> MessageRow | None:
+    """Return what an ENVID of ours stood for (RFC 3461 4.4)."""
+    statement = (
+        select(*_MESSAGE)
+        .join(submission, submission.c.message_id == message.c.message_id)
+        .where(submission.c.envid == envid)
+    )
+    return rows.one(connection, MessageRow, statement)
 
 
 def add_submissions(connection: Connection, values: Sequence[Mapping[str, Any]]) -> None:
@@ -469,7 +493,7 @@ def next_submissions(connection: Connection, route: str, now: float, limit: int)
 
 def routes_due(connection: Connection) -> list[str]:
     """Return the routes over which anything is still to be submitted."""
-    statement = select(submission.c.route).where(submission.c.state == "due").distinct()
+    statement = select(submission.c.route).where(submission.c.state == "ready").distinct()
     return [str(row[0]) for row in connection.execute(statement)]
 
 
@@ -484,18 +508,28 @@ def submissions_of(connection: Connection, mail_id: int) -> list[SubmissionRow]:
     return rows.many(connection, SubmissionRow, statement)
 
 
-def withdraw_submissions(connection: Connection, mail_id: int) -> None:
-    """Take a mail's messages that are not yet submitted out of the outbox."""
-    statement = update(submission).where(submission.c.mail_id == mail_id, submission.c.state == "due")
-    connection.execute(statement.values(state="withdrawn"))
-
-
-def outstanding_bytes(connection: Connection, partner: str) -> int:
-    """Return the bytes sealed or submitted to a partner and not yet reported on."""
-    statement = select(func.coalesce(func.sum(mail.c.size), 0)).where(
-        mail.c.partner == partner, mail.c.state.in_(["sealed", "submitting", "on_server"])
+def live_submissions(connection: Connection, mail_id: int) -> list[SubmissionRow]:
+    """Return a mail's messages that are not at an end."""
+    statement = select(*_SUBMISSION).where(
+        submission.c.mail_id == mail_id, submission.c.state.in_(["ready", "sending", "suspended"])
     )
-    return int(connection.execute(statement).scalar_one())
+    return rows.many(connection, SubmissionRow, statement.order_by(submission.c.id))
+
+
+def interrupted_submissions(connection: Connection) -> list[SubmissionRow]:
+    """Return messages that were being sent when the process ended."""
+    return rows.many(connection, SubmissionRow, select(*_SUBMISSION).where(submission.c.state == "sending"))
+
+
+def get_submission(connection: Connection, submission_id: int) -> SubmissionRow | None:
+    """Return a message of the outbox."""
+    return rows.one(connection, SubmissionRow, select(*_SUBMISSION).where(submission.c.id == submission_id))
+
+
+def due_transmissions(connection: Connection, now: float) -> list[TransmissionRow]:
+    """Return transmissions whose stored deadline has passed."""
+    statement = select(*_TRANSMISSION).where(transmission.c.due_at <= now).limit(200)
+    return rows.many(connection, TransmissionRow, statement)
 
 
 def get_window(connection: Connection, partner: str) -> str | None:

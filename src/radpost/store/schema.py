@@ -121,7 +121,8 @@ transmission = Table(
     Column("study_uid", String, nullable=False, default=""),
     Column("priority", Integer, nullable=False),
     Column("state", String, nullable=False),
-    Column("counters", Text, nullable=False),
+    Column("machine", Text, nullable=False),
+    Column("due_at", Float),
     Column("version", Integer, nullable=False, default=0),
     Column("objects", Integer, nullable=False),
     Column("bytes", Integer, nullable=False),
@@ -133,6 +134,7 @@ transmission = Table(
     Column("ended_at", Float),
     Index(None, "created_at"),
     Index(None, "state", "created_at"),
+    Index(None, "due_at"),
     Index(None, "group_id"),
     Index(None, "study_uid"),
 )
@@ -150,6 +152,7 @@ mail = Table(
     Column("machine", Text, nullable=False),
     Column("version", Integer, nullable=False, default=0),
     Column("due_at", Float),
+    Column("work", String),
     Column("message_id", String),
     Column("sealed_sha256", String(64)),
     Column("size", Integer, nullable=False, default=0),
@@ -162,7 +165,8 @@ mail = Table(
     Column("code", Integer),
     Column("detail", String, nullable=False, default=""),
     UniqueConstraint("transmission_id", "part"),
-    Index(None, "state", "priority", "due_at"),
+    Index(None, "work", "priority", "due_at"),
+    Index(None, "state", "due_at"),
     Index(None, "partner", "state"),
 )
 
@@ -185,6 +189,7 @@ message = Table(
     Column("mail_id", Integer, ForeignKey("mail.id", ondelete="CASCADE"), nullable=False),
     Column("partner", String, nullable=False),
     Column("recipient", String, nullable=False),
+    Column("generation", Integer, nullable=False),
     Column("created_at", Float, nullable=False),
     Index(None, "mail_id"),
 )
@@ -210,9 +215,11 @@ submission = Table(
     Column("start", Integer, nullable=False),
     Column("end", Integer, nullable=False),
     Column("size", Integer, nullable=False),
+    Column("generation", Integer, nullable=False, default=0),
     Column("state", String, nullable=False),
+    Column("machine", Text, nullable=False),
     Column("priority", Integer, nullable=False),
-    Column("due_at", Float, nullable=False),
+    Column("due_at", Float),
     Column("attempts", Integer, nullable=False, default=0),
     Column("reply", String, nullable=False, default=""),
     Column("done_at", Float),
@@ -266,8 +273,6 @@ incoming_set = Table(
     metadata,
     Column("partner", String, primary_key=True),
     Column("set_id", String, primary_key=True),
-    Column("total", Integer),
-    Column("seen", Integer, nullable=False, default=0),
     Column("objects", Integer, nullable=False, default=0),
     Column("state", String, nullable=False),
     Column("machine", Text, nullable=False),
@@ -275,7 +280,7 @@ incoming_set = Table(
     Column("first_at", Float, nullable=False),
     Column("last_at", Float, nullable=False),
     Column("due_at", Float),
-    Index(None, "state", "due_at"),
+    Index(None, "due_at"),
 )
 
 incoming_part = Table(
@@ -285,6 +290,18 @@ incoming_part = Table(
     Column("set_id", String, primary_key=True),
     Column("part", Integer, primary_key=True),
     Column("arrival_id", Integer, nullable=False),
+    Column("objects_sha256", String(64), nullable=False, default=""),
+)
+
+assembly = Table(
+    "assembly",
+    metadata,
+    Column("from_address", String, primary_key=True),
+    Column("fragment_id", String, primary_key=True),
+    Column("state", String, nullable=False),
+    Column("machine", Text, nullable=False),
+    Column("due_at", Float),
+    Index(None, "due_at"),
 )
 
 incoming_object = Table(
@@ -312,6 +329,7 @@ delivery = Table(
     Column("study_uid", String, nullable=False, default=""),
     Column("name", String, nullable=False, default=""),
     Column("state", String, nullable=False),
+    Column("machine", Text, nullable=False),
     Column("priority", Integer, nullable=False),
     Column("due_at", Float),
     Column("attempts", Integer, nullable=False, default=0),

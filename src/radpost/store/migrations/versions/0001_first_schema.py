@@ -11,6 +11,7 @@ depends_on = None
 
 def upgrade() -> None:
     """Create all tables."""
+
     op.create_table(
         "alarm",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -27,6 +28,16 @@ def upgrade() -> None:
         op.f("ix_alarm_code_subject_ended_at"), "alarm", ["code", "subject", "ended_at"], unique=False
     )
     op.create_index(op.f("ix_alarm_ended_at_opened_at"), "alarm", ["ended_at", "opened_at"], unique=False)
+    op.create_table(
+        "assembly",
+        sa.Column("from_address", sa.String(), nullable=False),
+        sa.Column("fragment_id", sa.String(), nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("machine", sa.Text(), nullable=False),
+        sa.Column("due_at", sa.Float(), nullable=True),
+        sa.PrimaryKeyConstraint("from_address", "fragment_id", name=op.f("pk_assembly")),
+    )
+    op.create_index(op.f("ix_assembly_due_at"), "assembly", ["due_at"], unique=False)
     op.create_table(
         "blob",
         sa.Column("sha256", sa.String(length=64), nullable=False),
@@ -57,14 +68,13 @@ def upgrade() -> None:
         sa.Column("set_id", sa.String(), nullable=False),
         sa.Column("part", sa.Integer(), nullable=False),
         sa.Column("arrival_id", sa.Integer(), nullable=False),
+        sa.Column("objects_sha256", sa.String(length=64), nullable=False),
         sa.PrimaryKeyConstraint("partner", "set_id", "part", name=op.f("pk_incoming_part")),
     )
     op.create_table(
         "incoming_set",
         sa.Column("partner", sa.String(), nullable=False),
         sa.Column("set_id", sa.String(), nullable=False),
-        sa.Column("total", sa.Integer(), nullable=True),
-        sa.Column("seen", sa.Integer(), nullable=False),
         sa.Column("objects", sa.Integer(), nullable=False),
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("machine", sa.Text(), nullable=False),
@@ -74,7 +84,7 @@ def upgrade() -> None:
         sa.Column("due_at", sa.Float(), nullable=True),
         sa.PrimaryKeyConstraint("partner", "set_id", name=op.f("pk_incoming_set")),
     )
-    op.create_index(op.f("ix_incoming_set_state_due_at"), "incoming_set", ["state", "due_at"], unique=False)
+    op.create_index(op.f("ix_incoming_set_due_at"), "incoming_set", ["due_at"], unique=False)
     op.create_table(
         "mailbox_entry",
         sa.Column("mailbox", sa.String(), nullable=False),
@@ -231,7 +241,8 @@ def upgrade() -> None:
         sa.Column("study_uid", sa.String(), nullable=False),
         sa.Column("priority", sa.Integer(), nullable=False),
         sa.Column("state", sa.String(), nullable=False),
-        sa.Column("counters", sa.Text(), nullable=False),
+        sa.Column("machine", sa.Text(), nullable=False),
+        sa.Column("due_at", sa.Float(), nullable=True),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("objects", sa.Integer(), nullable=False),
         sa.Column("bytes", sa.Integer(), nullable=False),
@@ -245,6 +256,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_transmission")),
     )
     op.create_index(op.f("ix_transmission_created_at"), "transmission", ["created_at"], unique=False)
+    op.create_index(op.f("ix_transmission_due_at"), "transmission", ["due_at"], unique=False)
     op.create_index(op.f("ix_transmission_group_id"), "transmission", ["group_id"], unique=False)
     op.create_index(
         op.f("ix_transmission_state_created_at"), "transmission", ["state", "created_at"], unique=False
@@ -275,6 +287,7 @@ def upgrade() -> None:
         sa.Column("study_uid", sa.String(), nullable=False),
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("state", sa.String(), nullable=False),
+        sa.Column("machine", sa.Text(), nullable=False),
         sa.Column("priority", sa.Integer(), nullable=False),
         sa.Column("due_at", sa.Float(), nullable=True),
         sa.Column("attempts", sa.Integer(), nullable=False),
@@ -325,6 +338,7 @@ def upgrade() -> None:
         sa.Column("machine", sa.Text(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("due_at", sa.Float(), nullable=True),
+        sa.Column("work", sa.String(), nullable=True),
         sa.Column("message_id", sa.String(), nullable=True),
         sa.Column("sealed_sha256", sa.String(length=64), nullable=True),
         sa.Column("size", sa.Integer(), nullable=False),
@@ -343,8 +357,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("transmission_id", "part", name=op.f("uq_mail_transmission_id_part")),
     )
     op.create_index(op.f("ix_mail_partner_state"), "mail", ["partner", "state"], unique=False)
+    op.create_index(op.f("ix_mail_state_due_at"), "mail", ["state", "due_at"], unique=False)
     op.create_index(
-        op.f("ix_mail_state_priority_due_at"), "mail", ["state", "priority", "due_at"], unique=False
+        op.f("ix_mail_work_priority_due_at"), "mail", ["work", "priority", "due_at"], unique=False
     )
     op.create_table(
         "quarantine",
@@ -410,6 +425,7 @@ def upgrade() -> None:
         sa.Column("mail_id", sa.Integer(), nullable=False),
         sa.Column("partner", sa.String(), nullable=False),
         sa.Column("recipient", sa.String(), nullable=False),
+        sa.Column("generation", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.ForeignKeyConstraint(
             ["mail_id"], ["mail.id"], name=op.f("fk_message_mail_id"), ondelete="CASCADE"
@@ -436,9 +452,11 @@ def upgrade() -> None:
         sa.Column("start", sa.Integer(), nullable=False),
         sa.Column("end", sa.Integer(), nullable=False),
         sa.Column("size", sa.Integer(), nullable=False),
+        sa.Column("generation", sa.Integer(), nullable=False),
         sa.Column("state", sa.String(), nullable=False),
+        sa.Column("machine", sa.Text(), nullable=False),
         sa.Column("priority", sa.Integer(), nullable=False),
-        sa.Column("due_at", sa.Float(), nullable=False),
+        sa.Column("due_at", sa.Float(), nullable=True),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("reply", sa.String(), nullable=False),
         sa.Column("done_at", sa.Float(), nullable=True),

@@ -1,0 +1,202 @@
+"""``radpost partner``: with whom we exchange, and how mails to each are written."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from radpost.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, opened, print_facts, print_json, print_table
+from radpost.errors import CONFIG_INVALID, RadpostError
+from radpost.gateway import keyring
+from radpost.gateway.config import Address, AeTitle
+from radpost.gateway.partners import RADPOST_PEER, Partner, Route, Settings, Switches, encode
+from radpost.gateway.site import Site, wake
+from radpost.store import partners as statements
+from radpost.transfer.policy import default_policy
+from radpost.words import Dialect, SignaturePolicy
+
+
+def commands() -> typer.Typer:
+    """Return the group of commands."""
+    group = typer.Typer(help="Partners: whom we exchange with, and how.", no_args_is_help=True)
+    group.command()(add)
+    group.command("list")(list_)
+    group.command()(show)
+    return group
+
+
+def add(  # noqa: PLR0917  a command line has many options
+    name: Annotated[str, typer.Argument(help="A short name, such as 'klinik-b'.")],
+    ae_title: Annotated[str, typer.Option("--ae-title", help="Studies sent to this AE title go to the partner.")] = "",
+    address: Annotated[str, typer.Option("--address", help="The partner's mail address.")] = "",
+    title: Annotated[str, typer.Option("--title", help="The partner's full name.")] = "",
+    key: Annotated[Path | None, typer.Option("--key", help="The partner's public OpenPGP key (file).")] = None,
+    fingerprint: Annotated[
+        str, typer.Option("--fingerprint", help="Confirms the key: the fingerprint that the partner told you by phone.")
+    ] = "",
+    dialect: Annotated[str, typer.Option("--dialect", help="agit-1.1, agit-1.5 or radpost (another Radpost).")] = "",
+    policy: Annotated[str, typer.Option("--policy", help="Signatures: require, accept or ignore.")] = "",
+    switch: Annotated[
+        list[str] | None, typer.Option("--set", help="A switch of the dialect, NAME=VALUE; may be repeated.")
+    ] = None,
+    route: Annotated[
+        str, typer.Option("--route", help="Send to this server instead of ours: HOST:PORT[:tls|starttls|none].")
+    ] = "",
+    route_ca: Annotated[str, typer.Option("--route-ca", help="CA file that the server is checked against.")] = "",
+    destination: Annotated[
+        list[str] | None, typer.Option("--destination", help="Destination for this partner's objects; may be repeated.")
+    ] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Add a partner, or change the given settings of one."""
+    with opened(config) as site:
+        existing = _existing(site, name)
+        settings = existing.settings if existing else Settings()
+        if dialect:
+            settings = _with_dialect(settings, dialect)
+        elif existing is None:
+            settings = _with_dialect(settings, "agit-1.5")
+        if policy:
+            settings = msgspec.structs.replace(settings, policy=_convert(policy, SignaturePolicy, "--policy"))
+        settings = msgspec.structs.replace(
+            settings,
+            title=title or settings.title,
+            switches=_switched(settings.switches, switch or []),
+            route=_route(route, route_ca) if route else settings.route,
+            destination=_destinations(site, destination) if destination else settings.destination,
+        )
+        row = statements.PartnerRow(
+            name=_convert(name, _Name, "NAME"),
+            ae_title=_convert(ae_title or (existing.ae_title if existing else ""), AeTitle, "--ae-title"),
+            address=_convert(address or (existing.address if existing else ""), Address, "--address"),
+            settings=encode(settings),
+            created_at=site.clock(),
+        )
+        _refuse_doubles(site, row)
+        with site.database.write() as connection:
+            statements.put(connection, row)
+        site.partners.forget()
+        print(f"partner {name} {'changed' if existing else 'added'}: {row.ae_title} -> {row.address}")
+        if key is not None:
+            for line in keyring.import_public(site, key, partner=name, fingerprint=fingerprint):
+                print(line)
+        wake(site.config)
+
+
+def list_(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """List the partners."""
+    with opened(config) as site:
+        found = [(partner, keyring.state_of(site, partner.name)) for partner in site.partners.all()]
+    if as_json:
+        print_json([_as_json(partner, state) for partner, state in found])
+        return
+    print_table(
+        ("partner", "AE title", "address", "dialect", "signatures", "key"),
+        [
+            (p.name, p.ae_title, p.address, p.settings.dialect, p.settings.policy.value, state)
+            for p, state in found
+        ],
+        empty="no partners; add one with 'radpost partner add'",
+    )
+
+
+def show(
+    name: Annotated[str, typer.Argument(help="Name, AE title or address.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one partner with all switches."""
+    with opened(config) as site:
+        partner = site.partners.by_name(name)
+        state = keyring.state_of(site, partner.name)
+    if as_json:
+        print_json(_as_json(partner, state))
+        return
+    print_facts(
+        {
+            "name": partner.name,
+            "title": partner.settings.title,
+            "AE title": partner.ae_title,
+            "address": partner.address,
+            "dialect": partner.settings.dialect,
+            "signature policy": partner.settings.policy.value,
+            "key": state,
+            "route": _route_text(partner.settings.route),
+            "destination": ", ".join(partner.settings.destination) or "by the configuration",
+            **{f"  {key}": value for key, value in msgspec.structs.asdict(partner.switches).items()},
+        }
+    )
+
+
+_Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9_.-]{0,39}$")]
+
+
+def _existing(site: Site, name: str) -> Partner | None:
+    return next((partner for partner in site.partners.all() if partner.name == name), None)
+
+
+def _with_dialect(settings: Settings, dialect: str) -> Settings:
+    radpost = dialect == "radpost"
+    chosen = _convert("agit-1.5" if radpost else dialect, Dialect, "--dialect")
+    policy = default_policy(chosen, announced_signing=False, radpost=radpost)
+    switches = RADPOST_PEER if radpost else settings.switches
+    return msgspec.structs.replace(settings, dialect=chosen.value, policy=policy, switches=switches)
+
+
+def _switched(switches: Switches, changes: list[str]) -> Switches:
+    values = msgspec.to_builtins(switches)
+    for change in changes:
+        name, equals, text = change.partition("=")
+        if not equals or name not in values:
+            raise RadpostError(CONFIG_INVALID, f"--set {change}: switches are {', '.join(values)}")
+        values[name] = {"true": True, "false": False, "none": None}.get(text.lower(), text)
+    return _convert(values, Switches, "--set", strict=False)
+
+
+def _route(text: str, ca: str) -> Route:
+    host, _, rest = text.rpartition(":") if text.count(":") == 1 else _split_route(text)
+    port, _, security = rest.partition(":")
+    values = {"host": host, "port": port, "security": security or "starttls", "ca": ca}
+    return _convert(values, Route, "--route", strict=False)
+
+
+def _split_route(text: str) -> tuple[str, str, str]:
+    host, _, rest = text.partition(":")
+    return host, ":", rest
+
+
+def _route_text(route: Route | None) -> str:
+    return "our submission server" if route is None else f"{route.host}:{route.port} ({route.security})"
+
+
+def _destinations(site: Site, names: list[str]) -> tuple[str, ...]:
+    known = [destination.name for destination in site.config.destination]
+    for name in names:
+        if name not in known:
+            raise RadpostError(CONFIG_INVALID, f"--destination {name}: the configuration has {', '.join(known)}")
+    return tuple(names)
+
+
+def _refuse_doubles(site: Site, row: statements.PartnerRow) -> None:
+    for partner in site.partners.all():
+        if partner.name == row.name:
+            continue
+        if partner.ae_title == row.ae_title:
+            raise RadpostError(CONFIG_INVALID, f"AE title {row.ae_title} belongs to partner {partner.name}")
+        if partner.address == row.address.lower():
+            raise RadpostError(CONFIG_INVALID, f"address {row.address} belongs to partner {partner.name}")
+    if row.address.lower() == site.address.lower():
+        raise RadpostError(CONFIG_INVALID, f"{row.address} is our own address")
+
+
+def _convert(value: object, kind: Any, what: str, *, strict: bool = True) -> Any:  # noqa: ANN401  msgspec's types
+    try:
+        return msgspec.convert(value, kind, strict=strict)
+    except msgspec.ValidationError as error:
+        raise RadpostError(CONFIG_INVALID, f"{what}: {error}") from error
+
+
+def _as_json(partner: Partner, key_state: str) -> dict[str, object]:
+    values: dict[str, object] = msgspec.to_builtins(partner)
+    return {**values, "key": key_state}

@@ -1,0 +1,215 @@
+"""What all tasks of a running gateway share: configuration, store, keys, clock, bells and log."""
+
+import contextlib
+import os
+import secrets
+import socket
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from radpost.errors import NOT_FOUND, STORE_UNUSABLE, RadpostError
+from radpost.gateway.config import Config
+from radpost.gateway.keys import Keys
+from radpost.gateway.partners import Partner, decode
+from radpost.store import partners as partner_statements
+from radpost.store.database import Database
+from radpost.store.spool import Spool
+
+PARTNER_CACHE_SECONDS: Final = 1.0
+
+
+class Bell:
+    """Wakes the task that waits for work; a ring before the wait is not lost."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def ring(self) -> None:
+        """Say that there may be work."""
+        self._event.set()
+
+    def wait(self, seconds: float) -> None:
+        """Wait for a ring, at most ``seconds``."""
+        if self._event.wait(max(0.0, seconds)):
+            self._event.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class Bells:
+    """One bell per kind of work."""
+
+    collect: Bell = field(default_factory=Bell)
+    seal: Bell = field(default_factory=Bell)
+    submit: Bell = field(default_factory=Bell)
+    open: Bell = field(default_factory=Bell)
+    deliver: Bell = field(default_factory=Bell)
+    receipts: Bell = field(default_factory=Bell)
+    timers: Bell = field(default_factory=Bell)
+    mailbox: Bell = field(default_factory=Bell)
+
+    def all(self) -> tuple[Bell, ...]:
+        """Return every bell."""
+        return (
+            self.collect,
+            self.seal,
+            self.submit,
+            self.open,
+            self.deliver,
+            self.receipts,
+            self.timers,
+            self.mailbox,
+        )
+
+
+class PartnerBook:
+    """The partners, read from the store and kept for a second."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._lock = threading.Lock()
+        self._partners: tuple[Partner, ...] = ()
+        self._read_at = -PARTNER_CACHE_SECONDS * 2
+
+    def all(self) -> tuple[Partner, ...]:
+        """Return all partners by name."""
+        with self._lock:
+            if time.monotonic() - self._read_at > PARTNER_CACHE_SECONDS:
+                with self._database.read() as connection:
+                    rows = partner_statements.all_partners(connection)
+                self._partners = tuple(decode(r.name, r.ae_title, r.address, r.settings) for r in rows)
+                self._read_at = time.monotonic()
+            return self._partners
+
+    def forget(self) -> None:
+        """Read anew at the next question."""
+        with self._lock:
+            self._read_at = -PARTNER_CACHE_SECONDS * 2
+
+    def by_name(self, name: str) -> Partner:
+        """Return a partner by name, AE title or address.
+
+        Raises:
+            RadpostError: NOT_FOUND.
+        """
+        for partner in self.all():
+            if name in (partner.name, partner.ae_title) or name.lower() == partner.address:
+                return partner
+        raise RadpostError(NOT_FOUND, f"partner '{name}'; see 'radpost partner list'")
+
+    def by_ae_title(self, ae_title: str) -> Partner | None:
+        """Return the partner behind a called AE title."""
+        return next((partner for partner in self.all() if partner.ae_title == ae_title), None)
+
+    def by_address(self, address: str) -> Partner | None:
+        """Return the partner behind a mail address; the domain is compared without case (RFC 5321 2.4)."""
+        wanted = address.lower()
+        return next((partner for partner in self.all() if partner.address == wanted), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One institution's gateway, opened."""
+
+    config: Config
+    database: Database
+    spool: Spool
+    partners: PartnerBook
+    keys: Keys
+    bells: Bells
+    clock: Callable[[], float]
+    random: Callable[[], float]
+    log: structlog.stdlib.BoundLogger
+
+    @property
+    def address(self) -> str:
+        """Return our mail address."""
+        return self.config.institution.address
+
+    @property
+    def domain(self) -> str:
+        """Return the domain of our address: the only name of ours that leaves."""
+        return self.address.rpartition("@")[2]
+
+    def wake_path(self) -> Path:
+        """Return where other processes of this host wake the gateway."""
+        return self.config.data_path / "wake"
+
+    def close(self) -> None:
+        """Close what is open."""
+        self.keys.close()
+        self.database.close()
+
+
+def open_site(config: Config, *, create: bool = False) -> Site:
+    """Open the data directory; all of it is private to its owner.
+
+    Raises:
+        RadpostError: STORE_UNUSABLE if it does not exist or cannot be used.
+    """
+    root = config.data_path
+    if not root.is_dir() and not create:
+        raise RadpostError(STORE_UNUSABLE, f"{root} does not exist; make it with 'radpost init'")
+    try:
+        root.mkdir(mode=stat.S_IRWXU, parents=True, exist_ok=True)
+        root.chmod(stat.S_IRWXU)
+    except OSError as error:
+        raise RadpostError(STORE_UNUSABLE, f"{root}: {error.strerror}") from error
+    os.umask(0o077)
+    database = Database(root / "radpost.db").ready()
+    spool = Spool(root / "spool", reserve_bytes=config.limits.disk_reserve_bytes)
+    spool.prepare()
+    return Site(
+        config=config,
+        database=database,
+        spool=spool,
+        partners=PartnerBook(database),
+        keys=Keys(database, root),
+        bells=Bells(),
+        clock=time.time,
+        random=secrets.SystemRandom().random,
+        log=structlog.stdlib.get_logger("radpost"),
+    )
+
+
+def wake(config: Config) -> bool:
+    """Wake the running gateway of this data directory; return False if none listens."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        with _short_path(config.data_path / "wake") as path:
+            sender.sendto(b"wake", path)
+        return True
+    return False
+
+
+def listen_for_wakes(site: Site, stopping: threading.Event, bells: Sequence[Bell]) -> None:
+    """Ring all bells whenever another process changed the store."""
+    path = site.wake_path()
+    path.unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        with _short_path(path) as short:
+            receiver.bind(short)
+        receiver.settimeout(0.5)
+        while not stopping.is_set():
+            with contextlib.suppress(TimeoutError):
+                receiver.recv(64)
+                site.partners.forget()
+                site.keys.forget()
+                for bell in bells:
+                    bell.ring()
+    path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _short_path(path: Path) -> Iterator[str]:
+    """Yield a name of the socket within the 108 bytes that the system allows."""
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
