@@ -1,0 +1,376 @@
+"""One arriving mail: from the mail server to import and receipt (DESIGN 4, invariants 1, 2, 5, 9).
+
+``fetched`` is entered when the mail is durable here; only then may it be deleted from the server. The receipt
+is owed from the commit of the import (or of the quarantine) on, in the same row, so that neither a receipt
+can precede its import nor a crash can lose one. Every arrival that asks for a receipt gets one, also when
+its objects were there before.
+"""
+
+from dataclasses import dataclass, field, replace
+from enum import Enum
+
+from radpost.errors import (
+    INCOMPLETE_FRAGMENTS,
+    MIME_MALFORMED,
+    NO_SECRET_KEY,
+    OPENPGP_MALFORMED,
+    PARTIAL_INCONSISTENT,
+    PASSWORD_ENCRYPTED,
+    SIGNATURE_BAD,
+    SIGNATURE_REQUIRED,
+    TAMPERED,
+    TRUNCATED,
+    UNENCRYPTED,
+    Reason,
+)
+from radpost.transfer.actions import Record, Remark, TimerDue, switch_alarm
+from radpost.transfer.receipt import Disposition, disposition_for
+from radpost.transfer.retry import MAIL, Backoff
+
+
+class Phase(Enum):
+    """States of an arriving mail."""
+
+    FETCHED = "fetched"
+    FRAGMENT = "fragment waiting"
+    JOINED = "joined"
+    OPENED = "opened"
+    RECEIPT_OWED = "receipt owed"
+    DONE = "done"
+    QUARANTINED = "quarantined"
+    IGNORED = "ignored"
+    DROPPED = "dropped"
+
+
+ENDED = frozenset({Phase.JOINED, Phase.DONE, Phase.QUARANTINED, Phase.IGNORED, Phase.DROPPED})
+
+ALLOWED: dict[Phase, frozenset[Phase]] = {
+    Phase.FETCHED: frozenset(
+        {Phase.FRAGMENT, Phase.OPENED, Phase.IGNORED, Phase.DONE, Phase.QUARANTINED, Phase.RECEIPT_OWED}
+    ),
+    Phase.FRAGMENT: frozenset({Phase.JOINED, Phase.QUARANTINED, Phase.RECEIPT_OWED}),
+    Phase.JOINED: frozenset(),
+    Phase.OPENED: frozenset({Phase.RECEIPT_OWED, Phase.DONE, Phase.QUARANTINED}),
+    Phase.RECEIPT_OWED: frozenset({Phase.DONE, Phase.QUARANTINED, Phase.FETCHED}),
+    Phase.DONE: frozenset({Phase.FETCHED}),
+    Phase.QUARANTINED: frozenset({Phase.FETCHED, Phase.DROPPED}),
+    Phase.IGNORED: frozenset({Phase.FETCHED}),
+    Phase.DROPPED: frozenset(),
+}
+"""Which phase can follow which; a test checks that the machine does these steps and no other."""
+
+
+class Kind(Enum):
+    """What a mail turned out to be."""
+
+    DATA = "data"
+    FRAGMENT = "fragment"
+    RECEIPT = "receipt"
+    BOUNCE = "bounce"
+    FOREIGN = "foreign"
+    """Not ours: stays on the server, is listed."""
+
+
+RESEND_HELPS: frozenset[Reason] = frozenset(
+    {
+        MIME_MALFORMED,
+        INCOMPLETE_FRAGMENTS,
+        PARTIAL_INCONSISTENT,
+        UNENCRYPTED,
+        NO_SECRET_KEY,
+        TAMPERED,
+        TRUNCATED,
+        SIGNATURE_REQUIRED,
+        SIGNATURE_BAD,
+        PASSWORD_ENCRYPTED,
+        OPENPGP_MALFORMED,
+    }
+)
+"""Failures on the way or at the sealing, which sealing and sending again can mend: ``deleted/error``.
+
+All others lie in the objects or in an agreement of people; the same mail again would fail again."""
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingPolicy:
+    """How engine faults and full disks are tried again, and whether a replay corrects the receipt."""
+
+    backoff: Backoff = field(default=MAIL)
+    tries: int = 10
+    """Passing faults before the mail goes to quarantine, so that it does not block others."""
+    alarm_after_tries: int = 3
+    corrects: bool = True
+    """After a replay from quarantine a second receipt says how it ended. RFC 8098 2.1 wants one at most;
+    between gateways the correction is what ends the sender's alarm."""
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingMail:
+    """One arrival; a row of the store."""
+
+    phase: Phase = Phase.FETCHED
+    wanted: bool = False
+    """A receipt is asked for and may be given (:func:`receipt_allowed`)."""
+    disposition: Disposition | None = None
+    """The receipt owed or sent."""
+    sent: Disposition | None = None
+    """The receipt that went out last."""
+    quarantined: bool = False
+    """The whole mail lies in quarantine (a single object of it is a row of its own)."""
+    replays: int = 0
+    tries: int = 0
+    not_before: float = 0.0
+    reason: Reason | None = None
+    alarm: Reason | None = None
+
+    @property
+    def due(self) -> float | None:
+        """Return when to go on with it; fragments wait with their assembly's deadline."""
+        waiting = self.phase in {Phase.FETCHED, Phase.OPENED, Phase.RECEIPT_OWED}
+        return self.not_before if waiting else None
+
+
+def receipt_allowed(
+    kind: Kind, *, asked: bool, address_of_partner: bool, automatic: bool, answered: bool = False
+) -> bool:
+    """Say whether a receipt may be sent (invariant 9; RFC 8098 2.1; RFC 3834 2).
+
+    ``address_of_partner``: the address to answer belongs to the partner the mail is from; ``automatic``: null
+    return path or an Auto-Submitted other than "no"; ``answered``: this very Message-ID got its receipt.
+    """
+    return kind is Kind.DATA and asked and address_of_partner and not automatic and not answered
+
+
+# --- events ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Recognised:
+    """The outside was read; ``wanted`` is the answer of :func:`receipt_allowed`."""
+
+    kind: Kind
+    wanted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """The fragment became part of a joined mail, which is an arrival of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Decrypted, verified and released by the policy; ``wanted`` also knows the inner headers now."""
+
+    wanted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """The transaction that imports: so many objects are durably here, so many in quarantine.
+
+    ``remarks``: one came with other content than the one we have; ``resend_helps``: for all that failed.
+    """
+
+    stored: int
+    quarantined: int = 0
+    remarks: bool = False
+    resend_helps: bool = False
+    reason: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A step failed. ``passing``: through a fault of ours that goes by (engine, disk), not of the mail."""
+
+    reason: Reason
+    passing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptSent:
+    """The receipt is on the mail server."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptFailed:
+    """The mail server will not take the receipt for good."""
+
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """An operator mended the cause (key, rule): process the mail again from its bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """An operator throws the mail in quarantine away."""
+
+
+IncomingEvent = (
+    Recognised | Joined | Opened | Imported | Failed | ReceiptSent | ReceiptFailed | Replay | Drop | TimerDue
+)
+
+
+# --- actions --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Work: decrypt, verify, release by policy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """Work: store the objects, exactly once, with their deliveries."""
+
+
+@dataclass(frozen=True, slots=True)
+class HandleReport:
+    """Work: read the receipt or bounce and feed it to the mail it names."""
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitFragments:
+    """Work: feed the fragment to its ``Assembly``."""
+
+
+@dataclass(frozen=True, slots=True)
+class SendReceipt:
+    """Work, but only ever after the commit of the state it comes with."""
+
+    disposition: Disposition
+    correction: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteFromServer:
+    """Work, allowed from the commit of ``fetched`` on: the mail is durable here and is ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeepQuarantined:
+    """Record: a row of the quarantine for the whole mail."""
+
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class EndQuarantine:
+    """Record: the row of the quarantine is done with."""
+
+
+IncomingAction = (
+    Record
+    | Open
+    | Import
+    | HandleReport
+    | AwaitFragments
+    | SendReceipt
+    | DeleteFromServer
+    | KeepQuarantined
+    | EndQuarantine
+)
+Step = tuple[IncomingMail, tuple[IncomingAction, ...]]
+
+
+def decide(
+    mail: IncomingMail, event: IncomingEvent, now: float, policy: IncomingPolicy, jitter: float = 0.5
+) -> Step:
+    """Return the mail after the event and what is to be recorded and done."""
+    match event:
+        case Recognised():
+            step = _recognised(mail, event)
+        case Joined() if mail.phase is Phase.FRAGMENT:
+            step = replace(mail, phase=Phase.JOINED), ()
+        case Opened(wanted) if mail.phase is Phase.FETCHED:
+            step = replace(mail, phase=Phase.OPENED, wanted=wanted, tries=0), (Import(),)
+        case Imported() if mail.phase in {Phase.FETCHED, Phase.OPENED}:
+            step = _imported(mail, event, policy)
+        case Failed() if mail.phase in {Phase.FETCHED, Phase.FRAGMENT, Phase.OPENED}:
+            step = _failed(mail, event, now, policy, jitter)
+        case ReceiptSent() | ReceiptFailed() if mail.phase is Phase.RECEIPT_OWED:
+            step = _receipt_done(mail, event)
+        case Replay():
+            step = _replay(mail, now)
+        case Drop() if mail.phase is Phase.QUARANTINED:
+            after = replace(mail, phase=Phase.DROPPED, quarantined=False, alarm=None)
+            step = after, (*switch_alarm(mail.alarm, None), EndQuarantine())
+        case TimerDue():
+            step = mail, ()
+        case _:
+            step = mail, (Remark("event-out-of-time"),)
+    return step
+
+
+def _recognised(mail: IncomingMail, event: Recognised) -> Step:
+    if mail.phase is not Phase.FETCHED:
+        return mail, (Remark("event-out-of-time"),)
+    match event.kind:
+        case Kind.DATA:
+            return replace(mail, wanted=event.wanted), (DeleteFromServer(), Open())
+        case Kind.FRAGMENT:
+            return replace(mail, phase=Phase.FRAGMENT), (DeleteFromServer(), AwaitFragments())
+        case Kind.RECEIPT | Kind.BOUNCE:
+            # Done only with the mails it speaks of, in one transaction: see HandleReport.
+            return replace(mail, phase=Phase.DONE, wanted=False), (HandleReport(), DeleteFromServer())
+        case Kind.FOREIGN:
+            return replace(mail, phase=Phase.IGNORED), ()
+
+
+def _imported(mail: IncomingMail, event: Imported, policy: IncomingPolicy) -> Step:
+    disposition = disposition_for(
+        event.stored, event.quarantined, remarks=event.remarks, resend_can_help=event.resend_helps
+    )
+    ended: tuple[IncomingAction, ...] = (EndQuarantine(),) if mail.quarantined else ()
+    imported = replace(mail, quarantined=False, reason=event.reason, tries=0, alarm=None)
+    after, receipt = _owe(imported, disposition, policy, otherwise=Phase.DONE)
+    return after, (*switch_alarm(mail.alarm, None), *ended, *receipt)
+
+
+def _owe(
+    mail: IncomingMail, disposition: Disposition, policy: IncomingPolicy, otherwise: Phase
+) -> tuple[IncomingMail, tuple[IncomingAction, ...]]:
+    """Owe a receipt if one is wanted and says anything new."""
+    correction = mail.sent is not None
+    silent = not mail.wanted or (correction and (not policy.corrects or mail.sent is disposition))
+    if silent:
+        return replace(mail, phase=otherwise), ()
+    after = replace(mail, phase=Phase.RECEIPT_OWED, disposition=disposition, not_before=0.0)
+    return after, (SendReceipt(disposition, correction),)
+
+
+def _failed(mail: IncomingMail, event: Failed, now: float, policy: IncomingPolicy, jitter: float) -> Step:
+    tries = mail.tries + 1
+    if event.passing and tries < policy.tries:
+        alarm = event.reason if tries >= policy.alarm_after_tries else mail.alarm
+        again = replace(
+            mail,
+            tries=tries,
+            not_before=now + policy.backoff.delay(mail.tries, jitter),
+            reason=event.reason,
+            alarm=alarm,
+        )
+        return again, switch_alarm(mail.alarm, alarm)
+    disposition = disposition_for(0, 1, resend_can_help=event.passing or event.reason in RESEND_HELPS)
+    failed = replace(mail, quarantined=True, reason=event.reason, tries=0, alarm=event.reason)
+    after, receipt = _owe(failed, disposition, policy, otherwise=Phase.QUARANTINED)
+    return after, (*switch_alarm(mail.alarm, event.reason), KeepQuarantined(event.reason), *receipt)
+
+
+def _receipt_done(mail: IncomingMail, event: ReceiptSent | ReceiptFailed) -> Step:
+    phase = Phase.QUARANTINED if mail.quarantined else Phase.DONE
+    if isinstance(event, ReceiptSent):
+        return replace(mail, phase=phase, sent=mail.disposition), ()
+    alarm = mail.alarm or event.reason
+    after = replace(mail, phase=phase, reason=event.reason, alarm=alarm)
+    return after, switch_alarm(mail.alarm, alarm)
+
+
+def _replay(mail: IncomingMail, now: float) -> Step:
+    """Begin again at ``fetched``; the quarantine row stays until the import has replaced it."""
+    if mail.phase not in {Phase.QUARANTINED, Phase.DONE, Phase.IGNORED, Phase.RECEIPT_OWED}:
+        return mail, (Remark("event-out-of-time"),)
+    after = replace(mail, phase=Phase.FETCHED, replays=mail.replays + 1, tries=0, not_before=now)
+    return after, (Open(),)
