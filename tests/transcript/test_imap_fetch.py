@@ -56,8 +56,8 @@ def mailbox(
     )
 
 
-def opened(server: ScriptedServer, **options: bool) -> ImapMailbox:
-    box = mailbox(server, **options)
+def opened(server: ScriptedServer, *, exclusive: bool = False) -> ImapMailbox:
+    box = mailbox(server, exclusive=exclusive)
     box.open()
     return box
 
@@ -116,7 +116,8 @@ def test_fetch_streams_in_order_and_asks_ahead() -> None:
     server = ScriptedServer(
         LOGIN
         + SELECT
-        + f"C: R3 UID FETCH 7 {FETCH}\nC: R4 UID FETCH 8 {FETCH}\nC: R5 UID FETCH 9 {FETCH}\nC: R6 UID FETCH 10 {FETCH}\n"
+        + f"C: R3 UID FETCH 7 {FETCH}\nC: R4 UID FETCH 8 {FETCH}\n"
+        + f"C: R5 UID FETCH 9 {FETCH}\nC: R6 UID FETCH 10 {FETCH}\n"
         + "S: * 1 FETCH (UID 7 RFC822.SIZE 9 BODY[] {9}\nS+ a: b\\r\\n\\r\\n1)\\r\\n\nS: R3 OK done\n"
         + "S: R4 OK nothing there\n"
         + "S: * 5 EXISTS\nS: * 2 FETCH (FLAGS (\\Seen))\n"
@@ -232,7 +233,8 @@ def test_delete_without_uidplus_in_a_mailbox_of_ours_alone() -> None:
     server = ScriptedServer(
         POOR
         + SELECT
-        + "C: R3 UID STORE 7 +FLAGS.SILENT (\\Deleted)\nS: R3 OK done\nC: R4 EXPUNGE\nS: * 1 EXPUNGE\nS: R4 OK done\n"
+        + "C: R3 UID STORE 7 +FLAGS.SILENT (\\Deleted)\nS: R3 OK done\n"
+        + "C: R4 EXPUNGE\nS: * 1 EXPUNGE\nS: R4 OK done\n"
     )
     box = opened(server, exclusive=True)
     assert box.delete([7])
@@ -256,7 +258,8 @@ def test_move_makes_the_folder() -> None:
         + SELECT
         + 'C: R3 UID MOVE 7 "Nicht f&APw-r uns"\nS: R3 NO [TRYCREATE] no such folder\n'
         + 'C: R4 CREATE "Nicht f&APw-r uns"\nS: R4 OK done\n'
-        + 'C: R5 UID MOVE 7 "Nicht f&APw-r uns"\nS: * OK [COPYUID 1 7 1] moved\nS: * 1 EXPUNGE\nS: R5 OK done\n'
+        + 'C: R5 UID MOVE 7 "Nicht f&APw-r uns"\n'
+        + "S: * OK [COPYUID 1 7 1] moved\nS: * 1 EXPUNGE\nS: R5 OK done\n"
     )
     box = opened(server)
     assert box.move([7], "Nicht für uns")
@@ -267,7 +270,8 @@ def test_copy_and_flag_where_there_is_no_move() -> None:
     server = ScriptedServer(
         POOR
         + SELECT
-        + 'C: R3 UID COPY 7 "Other"\nS: R3 OK done\nC: R4 UID STORE 7 +FLAGS.SILENT (\\Deleted)\nS: R4 OK done\n'
+        + 'C: R3 UID COPY 7 "Other"\nS: R3 OK done\n'
+        + "C: R4 UID STORE 7 +FLAGS.SILENT (\\Deleted)\nS: R4 OK done\n"
     )
     box = opened(server)
     assert not box.move([7], "Other")
@@ -293,7 +297,8 @@ def test_idle_ends_with_the_mail() -> None:
     server = ScriptedServer(
         LOGIN
         + SELECT
-        + "C: R3 IDLE\nS: + idling\nS: * OK still here\n[wait 0.05]\nS: * 3 EXISTS\nS: * 1 RECENT\nC: DONE\nS: R3 OK done\n"
+        + "C: R3 IDLE\nS: + idling\nS: * OK still here\n[wait 0.05]\n"
+        + "S: * 3 EXISTS\nS: * 1 RECENT\nC: DONE\nS: R3 OK done\n"
     )
     box = opened(server)
     assert box.wait(5) is Wake.MAIL
@@ -345,7 +350,8 @@ def test_idle_refused_falls_back_to_polling(refusal: str) -> None:
     server = ScriptedServer(
         LOGIN
         + SELECT
-        + f"C: R3 IDLE\nS: R3 {refusal}\nC: R4 NOOP\nS: R4 OK done\nC: R5 NOOP\nS: * 3 EXISTS\nS: R5 OK done\n"
+        + f"C: R3 IDLE\nS: R3 {refusal}\n"
+        + "C: R4 NOOP\nS: R4 OK done\nC: R5 NOOP\nS: * 3 EXISTS\nS: R5 OK done\n"
     )
     box = opened(server)
     assert box.wait(5) is Wake.MAIL
@@ -430,8 +436,8 @@ class Token:
 def test_oauthbearer_refused_as_in_rfc_7628() -> None:
     server = ScriptedServer(
         "S: * OK [CAPABILITY IMAP4rev1 AUTH=OAUTHBEARER SASL-IR] ready\n"
-        "C: R1 AUTHENTICATE OAUTHBEARER bixhPXVzZXJAZXhhbXBsZS5jb20sAWhvc3Q9c2VydmVyLmV4YW1wbGUuY29tAXBvcnQ9MTQzA"
-        "WF1dGg9QmVhcmVyIHZGOWRmdDRxbVQBAQ==\n"
+        "C: R1 AUTHENTICATE OAUTHBEARER "
+        "bixhPXVzZXJAZXhhbXBsZS5jb20sAWhvc3Q9c2VydmVyLmV4YW1wbGUuY29tAXBvcnQ9MTQzAWF1dGg9QmVhcmVyIHZGOWRmdDRxbVQBAQ==\n"
         "S: + eyJzdGF0dXMiOiJpbnZhbGlkX3Rva2VuIn0=\nC: AQ==\nS: R1 NO SASL authentication failed\n"
     )
     box = ImapMailbox(
