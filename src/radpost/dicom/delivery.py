@@ -81,15 +81,14 @@ class Sender:
     def send(self, item: Outgoing) -> StoreReply:
         """C-STORE one object.
 
-        An association that was open before may have been closed by the peer meanwhile; then the object is
-        sent once more over a new one (C-STORE of the same object twice is harmless).
+        An association that has served before may have been closed by the peer meanwhile; then the object
+        is sent once more over a new one (C-STORE of the same object twice is harmless).
         """
-        before = self._association
         association = self.association(item.sop_class, item.transfer_syntax)
         try:
             return association.store(item)
         except AssociationError as error:
-            if association is not before or not error.retryable:
+            if not association.served or not error.retryable:
                 raise
         return self.association(item.sop_class, item.transfer_syntax).store(item)
 

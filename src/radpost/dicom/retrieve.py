@@ -20,9 +20,19 @@ from radpost.dicom.find import (
 from radpost.dicom.incoming import IncomingObject, ObjectWriter, Refusal, StoreContext
 from radpost.dicom.pdu import MAX_CONTEXTS
 from radpost.dicom.scu import Association, Peer, Proposal
-from radpost.dicom.services import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE, STUDY_ROOT_GET, STUDY_ROOT_MOVE
+from radpost.dicom.services import (
+    EXPLICIT_BE,
+    EXPLICIT_LE,
+    IMPLICIT_LE,
+    STUDY_ROOT_FIND,
+    STUDY_ROOT_GET,
+    STUDY_ROOT_MOVE,
+)
 from radpost.dicom.session import is_kept
 from radpost.errors import RETRIEVE_REFUSED, STUDY_NOT_FOUND, RadpostError
+
+_FIND: Final = Proposal(STUDY_ROOT_FIND, (IMPLICIT_LE,))
+"""Some archives complain about retrieval contexts that come without the query one."""
 
 _COMMON_CLASSES: Final = tuple(
     f"1.2.840.10008.5.1.4.1.1.{suffix}"
@@ -144,7 +154,7 @@ def move_study(
         RadpostError: RETRIEVE_REFUSED if the PACS will not send there, STUDY_NOT_FOUND if it sent nothing.
     """
     keys = {identifier.LEVEL: "STUDY", identifier.STUDY: checked_uid(study_uid)}
-    with Association.open(peer, [Proposal(STUDY_ROOT_MOVE, (IMPLICIT_LE,))]) as association:
+    with Association.open(peer, [_FIND, Proposal(STUDY_ROOT_MOVE, (IMPLICIT_LE,))]) as association:
         context = request(
             association, STUDY_ROOT_MOVE, dimse.C_MOVE_RQ, keys, move_destination=destination_ae
         )
@@ -180,7 +190,7 @@ def get_study(
     proposals = _storage_proposals(_classes(peer, study_uid))
     keys = {identifier.LEVEL: "STUDY", identifier.STUDY: checked_uid(study_uid)}
     keeper = _Keeper(directory, take, max_object)
-    with Association.open(peer, [Proposal(STUDY_ROOT_GET, (IMPLICIT_LE,)), *proposals]) as association:
+    with Association.open(peer, [_FIND, Proposal(STUDY_ROOT_GET, (IMPLICIT_LE,)), *proposals]) as association:
         context = request(association, STUDY_ROOT_GET, dimse.C_GET_RQ, keys)
         done = dimse.Command(dimse.C_GET_RSP)
         while True:
@@ -269,8 +279,8 @@ def _classes(peer: Peer, study_uid: str) -> tuple[str, ...]:
 
 def _storage_proposals(classes: tuple[str, ...]) -> list[Proposal]:
     """Plan the contexts over which the PACS sends: one per class and syntax while there is room."""
-    wanted = (classes or _COMMON_CLASSES)[: MAX_CONTEXTS - 1]
-    room = (MAX_CONTEXTS - 1) // len(wanted)
+    wanted = (classes or _COMMON_CLASSES)[: MAX_CONTEXTS - 2]
+    room = (MAX_CONTEXTS - 2) // len(wanted)
     single = _SYNTAXES[: room - 1]
     rest = _SYNTAXES[len(single) :]
     proposals = []

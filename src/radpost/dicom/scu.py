@@ -67,6 +67,7 @@ class Association:
         self._message_id = 0
         self._open = True
         self.last_used = time.monotonic()
+        self.served = 0
         self.peer_implementation = (answer.user.implementation_class_uid, answer.user.implementation_version)
         proposed = {context.id: context for context in request.contexts}
         self._by_id: dict[int, tuple[str, str]] = {}
@@ -260,6 +261,7 @@ class Association:
             self.abort()
             raise
         self.last_used = time.monotonic()
+        self.served += 1
 
     def _send_data(
         self,
