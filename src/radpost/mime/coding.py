@@ -123,6 +123,18 @@ def decode_quoted_printable(buffer: Buffer, start: int, end: int) -> Iterator[by
         yield binascii.a2b_qp(text)
 
 
+def binary_end(buffer: Buffer, start: int, end: int) -> int:
+    """Return where binary data in quoted-printable end (RFC 2045 6.7 (4)).
+
+    An encoder of binary data writes its line ends as =0D and =0A; a plain line end behind the last line is
+    then none of the data, though senders leave one there.
+    """
+    tail = bytes(buffer[max(start, end - 2) : end])
+    trimmed = end - (2 if tail.endswith(b"\r\n") else 1 if tail.endswith(b"\n") else 0)
+    binary = any(find(buffer, mark, start, end) >= 0 for mark in (b"=0D", b"=0A", b"=0d", b"=0a"))
+    return trimmed if binary else end
+
+
 def decode(buffer: Buffer, start: int, end: int, encoding: str) -> Iterator[Bytes]:
     """Decode ``buffer[start:end]`` by its encoding; unknown encodings are left as they are (RFC 2045 6.4)."""
     if encoding == "base64":

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Final
 
 from radpost.errors import MIME_MALFORMED, RESOURCE_LIMIT, RadpostError
-from radpost.mime.coding import IDENTITY, Buffer, Bytes, decode, find_all
+from radpost.mime.coding import IDENTITY, Buffer, Bytes, binary_end, decode, find_all
 from radpost.mime.headers import Headers, parse_block
 from radpost.mime.params import Structured, parse_structured
 
@@ -84,7 +84,10 @@ def body(entity: Entity, buffer: Buffer) -> Iterator[Bytes]:
 
     Chunks of an unencoded body are slices of the buffer: views if it is a memoryview.
     """
-    return decode(buffer, entity.body_start, entity.body_end, entity.encoding)
+    end = entity.body_end
+    if entity.encoding == "quoted-printable" and not entity.content_type.startswith("text/"):
+        end = binary_end(buffer, entity.body_start, end)
+    return decode(buffer, entity.body_start, end, entity.encoding)
 
 
 def content(entity: Entity, buffer: Buffer, limit: int) -> bytes:
