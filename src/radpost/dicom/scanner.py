@@ -36,8 +36,8 @@ _PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _UNDEFINED = 0xFFFFFFFF
-_SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
-_LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
+SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
+LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 _DEFLATED = frozenset(
     {DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"}
 )
@@ -153,7 +153,7 @@ def guess(first: bytes) -> Encoding | None:
     if len(first) < 8:
         return None
     little, big = struct.unpack_from("<H", first)[0], struct.unpack_from(">H", first)[0]
-    explicit = first[4:6] in _SHORT_VRS or first[4:6] in _LONG_VRS
+    explicit = first[4:6] in SHORT_VRS or first[4:6] in LONG_VRS
     return Encoding((explicit, big < little))
 
 
@@ -211,7 +211,7 @@ def _code_string(value: bytes) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Header:
+class Header:
     """The header of one element, item or delimiter."""
 
     tag: int
@@ -245,7 +245,7 @@ class _Walk:
                 buffer, base = self._source.window(position)
                 at = position - base
             in_sequence, encoding = self._stack[-1]
-            header = _read_header(buffer, at, encoding)
+            header = read_header(buffer, at, encoding)
             if header is None:
                 return self._end(len(buffer) - at)
             if header.tag in _PIXELS and len(self._stack) == 1:
@@ -268,7 +268,7 @@ class _Walk:
         self.defects.append("too-many-elements")
         return False
 
-    def _keep(self, header: _Header, value: bytes) -> None:
+    def _keep(self, header: Header, value: bytes) -> None:
         if len(value) < min(header.length, 256):
             self.defects.append("truncated")
         elif header.tag not in self.found:  # of two elements of one tag the first counts
@@ -279,7 +279,7 @@ class _Walk:
             self.defects.append("truncated")
         return False
 
-    def _turn(self, header: _Header, in_sequence: bool, encoding: Encoding) -> bool:
+    def _turn(self, header: Header, in_sequence: bool, encoding: Encoding) -> bool:
         """Enter or leave a level of undefined length; return False where nothing can be made of it."""
         if header.tag == _SEQUENCE_END or (header.tag == _ITEM_END and not in_sequence):
             if header.tag == _SEQUENCE_END and not in_sequence and len(self._stack) > 2:
@@ -301,7 +301,7 @@ class _Walk:
         return True
 
 
-def _read_header(buffer: Buffer, at: int, encoding: Encoding) -> _Header | None:
+def read_header(buffer: Buffer, at: int, encoding: Encoding) -> Header | None:
     """Read one element header (PS3.5 7.1.2, 7.1.3, 7.5); None if it is not all there."""
     if at < 0 or at + 8 > len(buffer):
         return None
@@ -311,11 +311,11 @@ def _read_header(buffer: Buffer, at: int, encoding: Encoding) -> _Header | None:
     tag = group << 16 | element
     if explicit and group != 0xFFFE:
         vr = bytes(buffer[at + 4 : at + 6])
-        if vr in _SHORT_VRS:
-            return _Header(tag, vr, struct.unpack_from(order + "H", buffer, at + 6)[0], 8)
-        if vr in _LONG_VRS or (vr.isalpha() and vr.isupper()):  # new VRs have long headers
+        if vr in SHORT_VRS:
+            return Header(tag, vr, struct.unpack_from(order + "H", buffer, at + 6)[0], 8)
+        if vr in LONG_VRS or (vr.isalpha() and vr.isupper()):  # new VRs have long headers
             if at + 12 > len(buffer):
                 return None
-            return _Header(tag, vr, struct.unpack_from(order + "I", buffer, at + 8)[0], 12)
+            return Header(tag, vr, struct.unpack_from(order + "I", buffer, at + 8)[0], 12)
     # no VR: an implicit element, also where one strays into an explicit data set
-    return _Header(tag, b"", struct.unpack_from(order + "I", buffer, at + 4)[0], 8)
+    return Header(tag, b"", struct.unpack_from(order + "I", buffer, at + 4)[0], 8)
