@@ -1,0 +1,230 @@
+"""A keyring: an immutable snapshot of usable keys, cached in a GnuPG home of its own (DESIGN 6).
+
+The gateway decides which keys are trusted and hands them over as bytes; GnuPG imports them, which verifies
+every self-signature, and lists what may be used. The import is kept under a digest of the keys, so that a
+restart with the same keys costs nothing; homes of other key sets are removed when nobody holds them.
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Self, TypeVar
+
+from radpost.errors import ENGINE_FAULT, KEY_UNREADABLE, NO_USABLE_KEY, OWN_KEY_UNUSABLE, RadpostError
+from radpost.openpgp import listing, material, packets, signatures
+from radpost.openpgp.armor import unarmor_all
+from radpost.openpgp.gnupg import GnuPG, stop_agent
+from radpost.openpgp.listing import CertState, KeyState
+from radpost.openpgp.material import Block, Decryptor, Encryptor, KeyPacket, Signer, Unsupported, Verifier
+
+_T = TypeVar("_T")
+_LOCK = ".lock"
+_DONE = "complete"
+
+
+class Keyring:
+    """Usable keys of ours (secret) and of others (public); close it when it has been replaced."""
+
+    def __init__(
+        self, home: Path, own: Sequence[bytes], others: Sequence[bytes], *, parallel: int = 4
+    ) -> None:
+        secret = [block for data in own for block in _blocks(data)]
+        public = [block for data in others for block in _blocks(data)]
+        blobs = [material.serialize(block, secret=True) for block in secret]
+        blobs += [material.serialize(block, secret=False) for block in public]
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        home.chmod(0o700)
+        name = hashlib.sha256(b"".join(hashlib.sha256(blob).digest() for blob in blobs)).hexdigest()[:10]
+        self._lock = _hold(home / name)
+        self.gnupg = GnuPG(home / name, parallel=parallel)
+        _sweep(home, name)
+        certs = self._load(blobs)
+        packets_of = {
+            key.fingerprint: key for block in (*public, *secret) for key in (block.primary, *block.subkeys)
+        }
+        self._packets: Mapping[str, KeyPacket] = MappingProxyType(packets_of)
+        self._crossed = {
+            fingerprint for block in (*public, *secret) for fingerprint in _cross_certified(block)
+        }
+        self.certs: Mapping[str, CertState] = MappingProxyType(
+            {cert.primary.fingerprint: cert for cert in certs}
+        )
+        self._states = {key.fingerprint: key for cert in certs for key in cert.keys}
+        own_keys = {
+            key.fingerprint for block in secret for key in (block.primary, *block.subkeys) if key.secret
+        }
+        self.own: tuple[KeyState, ...] = tuple(
+            state for fingerprint, state in self._states.items() if fingerprint in own_keys
+        )
+        self._by_keyid: dict[str, list[KeyState]] = {}
+        for state in self._states.values():
+            self._by_keyid.setdefault(state.keyid, []).append(state)
+        self._own_ids = {state.keyid for state in self.own}
+        self._objects: dict[tuple[type, str], object] = {}
+        self._mutex = threading.Lock()
+
+    def close(self) -> None:
+        """End the agent and let go of the home; what is running ends first by itself or fails."""
+        self.gnupg.close()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def owns(self, keyid: str) -> bool:
+        """Whether a key ID names a secret key of ours."""
+        return keyid.upper() in self._own_ids
+
+    def primary_of(self, name: str) -> str | None:
+        """Return the primary fingerprint of a key ID or fingerprint; None if unknown."""
+        found = self.find(name)
+        return found[0].primary if found else None
+
+    def find(self, name: str) -> Sequence[KeyState]:
+        """Return the keys with this fingerprint or key ID (key IDs may collide)."""
+        wanted = name.upper()
+        if len(wanted) == 40:
+            state = self._states.get(wanted)
+            return (state,) if state else ()
+        return self._by_keyid.get(wanted, ())
+
+    def encryption_key(self, primary: str, now: datetime) -> KeyState:
+        """Return the key to encrypt to; NO_USABLE_KEY if there is none."""
+        cert = self.certs.get(primary.upper())
+        usable = cert.usable("e", now) if cert else ()
+        if not usable:
+            raise RadpostError(NO_USABLE_KEY, f"key {primary[-16:]}")
+        return usable[0]
+
+    def signing_key(self, primary: str, now: datetime) -> KeyState:
+        """Return our key to sign with; OWN_KEY_UNUSABLE if there is none."""
+        cert = self.certs.get(primary.upper())
+        usable = [key for key in (cert.usable("s", now) if cert else ()) if key in self.own]
+        if not usable:
+            raise RadpostError(OWN_KEY_UNUSABLE, f"key {primary[-16:]}")
+        return usable[0]
+
+    def verifier(self, state: KeyState) -> Verifier:
+        """Return the key as a verifier; `Unsupported` if GnuPG must do it."""
+        if "s" not in state.flags:
+            raise Unsupported("not a signing key")
+        if state.fingerprint != state.primary and state.fingerprint not in self._crossed:
+            raise Unsupported("signing subkey without back signature")
+        return self._object(Verifier, state)
+
+    def encryptor(self, state: KeyState) -> Encryptor:
+        """Return the key as an encryptor."""
+        return self._object(Encryptor, state)
+
+    def signer(self, state: KeyState) -> Signer:
+        """Return our key as a signer."""
+        return self._object(Signer, state)
+
+    def decryptor(self, state: KeyState) -> Decryptor:
+        """Return our key as a decryptor."""
+        return self._object(Decryptor, state)
+
+    def _object(self, kind: "type[_T]", state: KeyState) -> _T:
+        """Return the key's object, made once: loading an RSA key costs milliseconds."""
+        with self._mutex:
+            found = self._objects.get((kind, state.fingerprint))
+        if found is None:
+            key = self._packets.get(state.fingerprint)
+            if key is None:
+                raise Unsupported("key material is not at hand")
+            try:
+                found = kind(key)  # type: ignore[call-arg]  # all four take a key packet
+            except (packets.Malformed, ValueError) as error:
+                raise Unsupported("key material") from error
+            with self._mutex:
+                self._objects[kind, state.fingerprint] = found
+        assert isinstance(found, kind)
+        return found
+
+    def _load(self, blobs: Sequence[bytes]) -> tuple[CertState, ...]:
+        done = self.gnupg.home / _DONE
+        if blobs and not done.exists():
+            run = self.gnupg.small(["--import"], b"".join(blobs), secret=True)
+            if not run.report.has("IMPORT_RES"):
+                raise RadpostError(ENGINE_FAULT, "GnuPG did not import the keys")
+            done.touch(mode=0o600)
+        return list_certs(self.gnupg)
+
+
+def list_certs(gnupg: GnuPG) -> tuple[CertState, ...]:
+    """Return what a home holds."""
+    run = gnupg.small(["--list-keys", "--with-colons", "--with-subkey-fingerprint"])
+    return listing.parse(run.output)
+
+
+def _blocks(data: bytes) -> Iterable[Block]:
+    try:
+        found = list(material.blocks(unarmor_all(data)))
+    except (packets.Malformed, RadpostError) as error:
+        raise RadpostError(KEY_UNREADABLE) from error
+    if not found:
+        raise RadpostError(KEY_UNREADABLE)
+    return found
+
+
+def _cross_certified(block: Block) -> Iterable[str]:
+    current: KeyPacket | None = None
+    for item in block.items:
+        if isinstance(item, KeyPacket):
+            current = item if item.subkey else None
+        elif (
+            current is not None
+            and item.tag == packets.SIGNATURE
+            and signatures.cross_certified(block.primary, current, item.content)
+        ):
+            yield current.fingerprint
+
+
+def _hold(home: Path) -> int:
+    """Mark a home as used, as long as this process lives."""
+    while True:
+        home.mkdir(mode=0o700, exist_ok=True)
+        handle = os.open(home / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(handle, fcntl.LOCK_SH)
+        # another process may have swept the home between the two calls
+        with suppress(FileNotFoundError):
+            if (home / _LOCK).stat().st_ino == os.fstat(handle).st_ino:
+                return handle
+        os.close(handle)
+
+
+def _sweep(home: Path, keep: str) -> None:
+    """Remove homes of other key sets that nobody holds, with their agents."""
+    for other in home.iterdir():
+        if other.name == keep or not (other / _LOCK).exists():
+            continue
+        handle = os.open(other / _LOCK, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue
+        else:
+            stop_agent(other)
+            with suppress(OSError):
+                shutil.rmtree(other)
+        finally:
+            os.close(handle)
+
+
+def utcnow() -> datetime:
+    """Return the time; engines take it as a parameter so that tests can set it."""
+    return datetime.now(UTC)

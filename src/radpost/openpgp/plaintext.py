@@ -1,0 +1,138 @@
+"""Plaintext that is private: in memory up to a limit, else in an unlinked file (DESIGN 5, 6).
+
+`PlaintextWriter` collects what an engine produces; nobody can read it before `PlaintextWriter.finish`,
+which the engine calls only when the integrity of the message is proven.
+"""
+
+import io
+import mmap
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+
+class _MemoryReader(io.RawIOBase):
+    """A read-only file over a buffer, without a copy."""
+
+    def __init__(self, view: memoryview) -> None:
+        super().__init__()
+        self._view = view
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: len(self._view)}[whence]
+        if base + offset < 0:
+            raise ValueError("negative position")
+        self._at = base + offset
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, target: "bytearray | memoryview") -> int:  # type: ignore[override]  # typeshed's buffer
+        piece = self._view[self._at : self._at + len(target)]
+        target[: len(piece)] = piece
+        self._at += len(piece)
+        return len(piece)
+
+
+class Plaintext:
+    """The released content of a message; close it (or use it as a context manager) to drop the data."""
+
+    def __init__(self, memory: bytearray | None, file: BinaryIO | None, size: int) -> None:
+        self._memory = memory
+        self._file = file
+        self._map: mmap.mmap | None = None
+        self.size = size
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the data are held in memory rather than in a file."""
+        return self._memory is not None
+
+    def view(self) -> "memoryview | mmap.mmap":
+        """Return all of it as a buffer for zero-copy slicing."""
+        if self._memory is not None:
+            return memoryview(self._memory).toreadonly()
+        if self._file is None:
+            raise ValueError("the plaintext is closed")
+        if self._map is None:
+            self._map = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+        return self._map
+
+    def open(self) -> BinaryIO:
+        """Return a seekable reader that starts at 0; several may be used at once."""
+        view = self.view()
+        return io.BufferedReader(_MemoryReader(memoryview(view)), 1 << 16)
+
+    def close(self) -> None:
+        """Drop the data; readers and views that are still held end with them."""
+        self._memory = None
+        if self._map is not None:
+            # a view still held by a caller keeps the mapping until it is dropped
+            with suppress(BufferError):
+                self._map.close()
+            self._map = None
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class PlaintextWriter:
+    """Collects plaintext that nobody may see yet."""
+
+    def __init__(self, temp: Path, memory_limit: int) -> None:
+        self._temp = temp
+        self._limit = memory_limit
+        self._memory: bytearray | None = bytearray()
+        self._file: BinaryIO | None = None
+        self.size = 0
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Append; beyond the limit everything moves to an unlinked file with mode 0600."""
+        self.size += len(data)
+        if self._memory is not None:
+            if self.size <= self._limit:
+                self._memory += data
+                return
+            self._file = tempfile.TemporaryFile(dir=self._temp, buffering=0)  # noqa: SIM115  # lives on in Plaintext
+            _write_all(self._file, self._memory)
+            self._memory = None
+        if self._file is None:
+            raise ValueError("the writer is closed")
+        _write_all(self._file, data)
+
+    def finish(self) -> Plaintext:
+        """Release what was collected."""
+        result = Plaintext(self._memory, self._file, self.size)
+        self._memory, self._file = None, None
+        return result
+
+    def discard(self) -> None:
+        """Drop what was collected; the file has no name, so nothing stays behind."""
+        self._memory = None
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def _write_all(file: BinaryIO, data: bytes | bytearray | memoryview) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]
