@@ -18,7 +18,7 @@ _LIMIT: Final = 64 * 1024
 _COMMENT: Final = re.compile(r"\([^()]*\)")
 _DISPOSITION: Final = re.compile(
     r"\s*(?:(?P<action>[\w-]+)\s*/\s*(?P<sending>[\w-]+)\s*;)?\s*(?P<type>[A-Za-z][\w-]*)"
-    r"\s*(?:/\s*(?P<modifiers>[\w\s,/:;-]*))?;?\s*"
+    r"\s*(?:/\s*(?P<modifiers>[\w\s,/-]*))?;?\s*"
 )
 _CANONICAL: Final = {
     name.lower(): name
@@ -159,7 +159,7 @@ def parse_disposition(text: str) -> Disposition:
     match = _DISPOSITION.fullmatch(_COMMENT.sub(" ", text)) if len(text) < 1000 else None
     if match is None:
         raise RadpostError(MDN_INVALID, "disposition")
-    modifiers = re.split(r"[,/;]", match["modifiers"] or "")
+    modifiers = re.split(r"[,/]", match["modifiers"] or "")
     return Disposition(
         type=match["type"].lower(),
         modifiers=tuple(part.strip().lower() for part in modifiers if part.strip()),
