@@ -34,7 +34,7 @@ BARE_ROOT_OPTIONS = frozenset({"--demo", "--tests"})
 
 def command(service: str) -> list[str]:
     """Return the program of a service; the words after its name are options it may have."""
-    name, *options = service.split()
+    name, *options = service.split() or [""]
     if name == "postfix" and not options:
         return [sys.executable, "-I", "-c", POSTFIX, str(ROOT / "src")]
     if name == "bare-root" and BARE_ROOT_OPTIONS.issuperset(options):
@@ -53,11 +53,11 @@ def first_line(connection: socket.socket) -> str:
     return line.decode("utf-8", "replace").strip()
 
 
-def serve_one(connection: socket.socket, uid: int) -> None:
+def serve_one(connection: socket.socket, uid: int, root: int = 0) -> None:
     """Check who asks, start the service on the connection and wait for its end."""
     with connection, contextlib.suppress(OSError):
         peer = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
-        if peer not in (0, uid):
+        if peer not in (root, uid):
             return
         service = first_line(connection)
         try:
