@@ -224,13 +224,13 @@ class TestRunner:
         report.write_text(
             "<testsuites><testsuite>"
             '<testcase classname="a" name="ran"/>'
-            '<testcase classname="a" name="peer"><skipped type="pytest.skip" message="no postfix"/></testcase>'
+            '<testcase classname="a" name="peer"><skipped type="pytest.skip" message="no peer"/></testcase>'
             '<testcase classname="a" name="bug"><skipped type="pytest.xfail" message="known"/></testcase>'
-            '<testcase classname="a" name="may"><skipped type="pytest.skip" message="optional: x"/></testcase>'
+            '<testcase classname="a" name="may"><skipped type="pytest.skip" message="optional:"/></testcase>'
             "</testsuite></testsuites>",
             "utf-8",
         )
-        assert run_tests.skipped(report) == ["a.peer: no postfix"]
+        assert run_tests.skipped(report) == ["a.peer: no peer"]
 
 
 class TestRootHelper:
