@@ -432,8 +432,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             bootstrap(place, "dev" if args.dev else "runtime")
     except BootstrapError as error:
-        for line in error.output.strip().splitlines()[-12:]:
-            say(f"    | {line}")
+        told = [line for line in error.output.strip().splitlines() if "sha256:" not in line]
+        for line in told[-8:]:
+            say(f"    | {line[:200]}")
         say(f"radpost: {error.cause}\n  What to do: {error.remedy}")
         return 1
     except OSError as error:
