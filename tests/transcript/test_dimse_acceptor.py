@@ -236,7 +236,7 @@ def test_an_end_in_the_middle_of_an_object_leaves_no_file(serve: Serve, tmp_path
     ("message", "status"),
     [
         pytest.param(store(in_data="9.9.9"), 0xA900, id="other instance in the data set"),
-        pytest.param(command_unit(store_command("1.2.abc")) + data_unit(data_set()), 0xC000, id="no UID"),
+        pytest.param(command_unit(store_command("1.2 3")) + data_unit(data_set()), 0xC000, id="no UID"),
         pytest.param(command_unit(store_command()) + data_unit(b"junk" * 50), 0xC000, id="junk"),
         pytest.param(command_unit(store_command()) + data_unit(b""), 0xC000, id="empty"),
         pytest.param(

@@ -14,7 +14,7 @@ from radpost.errors import DICOM_PROTOCOL, RETRIEVE_REFUSED, STUDY_NOT_FOUND, Ra
 
 _MAX_IDENTIFIER: Final = 1 << 20
 _MAX_MATCHES: Final = 100_000
-_UID: Final = re.compile(r"[0-9.]{1,64}\Z")
+_UID: Final = re.compile(r"[0-9A-Za-z.]{1,64}\Z")
 
 
 @dataclass(frozen=True, slots=True)

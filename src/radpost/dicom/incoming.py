@@ -9,6 +9,7 @@ import errno
 import hashlib
 import logging
 import os
+import re
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ TEMP_PREFIX: Final = "incoming-"
 
 _LOG = logging.getLogger(__name__)
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_UID_CHARACTERS: Final = frozenset("0123456789.")
+_NOT_IN_UID: Final = re.compile(r"[^!-~]|\\")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +75,12 @@ class Refusal:
 
 
 def check_context(context: StoreContext) -> Refusal | None:
-    """Refuse identifiers that could not stand in a meta header."""
+    """Refuse identifiers that could not stand in a meta header.
+
+    Letters are no UID (PS3.5 9.1), but objects with hashes as UIDs are about, and what came is passed on.
+    """
     for uid in (context.sop_class, context.sop_instance):
-        if not uid or len(uid) > 64 or not _UID_CHARACTERS.issuperset(uid):
+        if not uid or len(uid) > 64 or _NOT_IN_UID.search(uid):
             return Refusal(dimse.CANNOT_UNDERSTAND, "SOP UID in the command is malformed")
     return None
 
