@@ -56,7 +56,7 @@ ALLOWED: dict[Phase, frozenset[Phase]] = {
     Phase.CONFIRMED: _row(),
     Phase.CONFIRMED_UNSIGNED: _row(Phase.CONFIRMED),
     Phase.REFUSED: _row(Phase.CONFIRMED, Phase.PLANNED),
-    Phase.FAILED: _row(Phase.PLANNED) | CONFIRMED,
+    Phase.FAILED: _row(Phase.PLANNED, Phase.CANCELLED, Phase.SUPERSEDED) | CONFIRMED,
     Phase.CANCELLED: _row(Phase.CONFIRMED, Phase.PLANNED),
     Phase.SUPERSEDED: _row(Phase.CONFIRMED),
 }

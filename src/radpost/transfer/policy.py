@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from radpost.errors import NO_INTEGRITY, SIGNATURE_BAD, SIGNATURE_REQUIRED, WRONG_SIGNER, Reason
-from radpost.words import Dialect, SignaturePolicy, Verdict
+from radpost.words import SignaturePolicy, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +62,10 @@ def judge(policy: SignaturePolicy, verdict: Verdict, *, integrity: bool = True) 
     return TABLE[policy][verdict]
 
 
-def default_policy(dialect: Dialect, *, announced_signing: bool, radpost: bool) -> SignaturePolicy:
+def default_policy(*, announced_signing: bool, radpost: bool) -> SignaturePolicy:
     """Return the policy of a partner for whom nobody chose one.
 
     ``require`` for Radpost peers and for partners that announced signing, ``accept`` for all others:
     @GIT 1.1r makes signatures optional, and what 1.5 says is not known.
     """
-    if radpost or (announced_signing and dialect is not Dialect.AGIT_1_1):
-        return SignaturePolicy.REQUIRE
-    return SignaturePolicy.REQUIRE if announced_signing else SignaturePolicy.ACCEPT
+    return SignaturePolicy.REQUIRE if radpost or announced_signing else SignaturePolicy.ACCEPT

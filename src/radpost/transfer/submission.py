@@ -47,10 +47,10 @@ class Phase(Enum):
 
 ALLOWED: dict[Phase, frozenset[Phase]] = {
     Phase.READY: frozenset({Phase.SENDING, Phase.SUSPENDED, Phase.ACCEPTED, Phase.REFUSED, Phase.WITHDRAWN}),
-    Phase.SENDING: frozenset({Phase.READY, Phase.ACCEPTED, Phase.REFUSED, Phase.WITHDRAWN}),
+    Phase.SENDING: frozenset(Phase) - {Phase.SENDING},
     Phase.SUSPENDED: frozenset({Phase.READY, Phase.ACCEPTED, Phase.REFUSED, Phase.WITHDRAWN}),
-    Phase.ACCEPTED: frozenset({Phase.READY, Phase.WITHDRAWN}),
-    Phase.REFUSED: frozenset({Phase.READY, Phase.WITHDRAWN}),
+    Phase.ACCEPTED: frozenset({Phase.READY, Phase.SUSPENDED, Phase.WITHDRAWN}),
+    Phase.REFUSED: frozenset({Phase.READY, Phase.SUSPENDED, Phase.WITHDRAWN}),
     Phase.WITHDRAWN: frozenset(),
 }
 """Which phase can follow which; a test checks that the machine does these steps and no other."""
