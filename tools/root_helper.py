@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 POSTFIX = (
     "import sys; sys.path.insert(0, sys.argv[1]); from radpost.testing.peers.postfix_root import main; main()"
 )
-BARE_ROOT_OPTIONS = frozenset({"--demo", "--tests"})
+BARE_ROOT_OPTIONS = frozenset({"--demo", "--test"})
 
 
 def command(service: str) -> list[str]:

@@ -13,14 +13,14 @@ HELPER = os.environ.get("RADPOST_ROOT_HELPER")
 
 def command() -> list[str]:
     if os.geteuid() == 0:
-        return [sys.executable, str(TOOLS / "bare_root.py"), "--demo"]
+        return [sys.executable, str(TOOLS / "bare_root.py"), "--demo", "--test"]
     if HELPER is None:
         if os.environ.get("RADPOST_REQUIRE_PEERS") == "1":
             pytest.fail(
                 "RADPOST_REQUIRE_PEERS=1, and nobody here may make a bare root: run make test as root"
             )
         pytest.skip("debootstrap needs root: run make test as root")
-    return [sys.executable, str(TOOLS / "root_helper.py"), "connect", HELPER, "bare-root --demo"]
+    return [sys.executable, str(TOOLS / "root_helper.py"), "connect", HELPER, "bare-root --demo --test"]
 
 
 @pytest.mark.peer("debootstrap")
@@ -39,5 +39,10 @@ def test_a_new_user_sets_radpost_up_and_sees_the_demo() -> None:
     said = done.stdout.splitlines()
     assert done.returncode == 0, done.stdout[-6000:]
     assert any(line.startswith("proven in") for line in said), done.stdout[-6000:]
-    for step in ("without GnuPG it says what to install", "and has downloaded nothing", "make demo"):
+    for step in (
+        "without GnuPG it says what to install",
+        "and has downloaded nothing",
+        "make demo",
+        "make test",
+    ):
         assert any(line.startswith(f"ok   {step}") for line in said), step

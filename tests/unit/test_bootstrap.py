@@ -139,7 +139,7 @@ class TestErrors:
 class TestPipConfiguration:
     def test_files_then_variables(self, tmp_path: Path) -> None:
         system, user = tmp_path / "a.conf", tmp_path / "b.conf"
-        system.write_text("[global]\nindex-url = https://a.example/simple\ntimeout = 5\n", "utf-8")
+        system.write_text("[global]\nindex-url: https://a.example/simple\ntimeout = 5\n", "utf-8")
         user.write_text("[install]\nextra_index_url =\n  https://b.example\n  https://c.example\n", "utf-8")
         env = {"PIP_TIMEOUT": "9", "PIP_NO_INDEX": "", "HOME": "/nonexistent"}
         assert bootstrap.pip_settings(env, [system, user, tmp_path / "absent"]) == {
