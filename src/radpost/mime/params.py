@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import codecs
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,13 +29,15 @@ class Structured:
 
 
 def decode_charset(data: bytes, charset: str) -> str:
-    """Decode ``data`` by a charset that a stranger named; never fails."""
-    name = charset.strip().strip("\"'").lower()
-    if name not in _SLOW_CHARSETS:
-        try:
-            return data.decode(name)  # refuses codecs that are no charsets
-        except (LookupError, ValueError):
-            pass
+    """Decode ``data`` by a charset that a stranger named; never fails, and the text can be written again."""
+    try:
+        codec = codecs.lookup(charset.strip().strip("\"'").lower())
+        if codec.name not in _SLOW_CHARSETS:
+            text = data.decode(codec.name)  # refuses codecs that are no charsets
+            text.encode("utf-8")  # unicode_escape and utf-7 can make lone surrogates
+            return text
+    except (LookupError, ValueError):
+        pass
     return _guess(data)
 
 

@@ -209,14 +209,8 @@ def _filename(kind: Structured, disposition: Structured | None) -> str | None:
 
 def _delimiters(buffer: Buffer, boundary: str, start: int, end: int) -> Iterator[tuple[int, int, bool]]:
     """Yield (start of line, start of next line, is final) of each delimiter line."""
-    try:
-        needle = b"--" + boundary.rstrip(" ").encode("ascii")
-    except UnicodeEncodeError:
-        needle = b"--" + boundary.rstrip(" ").encode("utf-8")
-    position = start
+    needle = b"--" + boundary.rstrip(" ").encode("utf-8")
     for hit in find_all(buffer, needle, start, end):
-        if hit < position:  # inside of the delimiter line just read
-            continue
         position = hit + len(needle)
         if hit > start and bytes(buffer[hit - 1 : hit]) not in (b"\n", b"\r"):
             continue

@@ -159,6 +159,16 @@ def test_encoded_words(text: str, decoded: str) -> None:
     assert decode_words(text) == decoded
 
 
+def test_decoded_text_can_always_be_written() -> None:
+    assert decode_words(r"=?unicode-escape?q?=5Cud800?=") == "\\ud800"
+    assert parse_structured("a/b; name*=unicode_escape''%5Cud800").params["name"] == "\\ud800"
+
+
+def test_inv8_codecs_that_are_no_charsets_and_slow_are_not_used() -> None:
+    assert decode_charset(b"xn--mnchen-3ya", "IDNA") == "xn--mnchen-3ya"
+    assert decode_charset(b"mnchen-3ya", "Punycode") == "mnchen-3ya"
+
+
 @pytest.mark.parametrize("charset", ["rot13", "zip", "idna", "punycode", "hex", "no\0such", "", "x" * 500])
 def test_inv8_hostile_charsets_fall_back(charset: str) -> None:
     assert decode_charset("ä".encode(), charset) == "ä"

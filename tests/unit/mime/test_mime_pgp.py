@@ -185,7 +185,10 @@ def test_ordinary_mail_has_nothing() -> None:
 
 
 def test_message_returned_by_a_bounce_is_not_opened() -> None:
-    original = _part("message/rfc822", _mail("multipart/encrypted", _VERSION, _DATA).replace(b"b", b"c"))
+    original = _part(
+        "message/rfc822",
+        _mail("multipart/encrypted", _VERSION, _DATA).replace(b'"b"', b'"c"').replace(b"--b", b"--c"),
+    )
     bounce = _mail("multipart/report; report-type=delivery-status", _part("text/plain", b"x"), original)
     assert _found(bounce).payloads == ()
 
