@@ -147,6 +147,37 @@ def test_fetch_streams_in_order_and_asks_ahead() -> None:
     done(box, server)
 
 
+def test_tagged_responses_may_come_behind_all_data() -> None:
+    """Dovecot does so under load: mails are told apart by their UIDs."""
+    server = ScriptedServer(
+        LOGIN
+        + SELECT
+        + f"C: R3 UID FETCH 7 {FETCH}\nC: R4 UID FETCH 8 {FETCH}\n"
+        + "S: * 2 FETCH (UID 8 BODY[] {1}\nS+ y)\\r\\n\nS: * 1 FETCH (UID 7 BODY[] {1}\nS+ x)\\r\\n\n"
+        + "S: R4 OK done\nS: R3 OK done\n"
+    )
+    box = opened(server)
+    got: dict[int, io.BytesIO] = {}
+    fetched = list(box.fetch([7, 8], lambda uid, _: got.setdefault(uid, io.BytesIO())))
+    assert fetched == [Fetched(8, 1), Fetched(7, 1)]
+    assert {uid: file.getvalue() for uid, file in got.items()} == {7: b"x", 8: b"y"}
+    done(box, server)
+
+
+def test_a_mail_that_is_refused_or_nil_does_not_stop_the_others() -> None:
+    server = ScriptedServer(
+        LOGIN
+        + SELECT
+        + f"C: R3 UID FETCH 7 {FETCH}\nC: R4 UID FETCH 8 {FETCH}\nC: R5 UID FETCH 9 {FETCH}\n"
+        + "S: R3 NO [SERVERBUG] damaged\nS: * 2 FETCH (UID 8 BODY[] NIL)\nS: R4 OK done\n"
+        + "S: * 3 FETCH (UID 9 BODY[] {1}\nS+ x)\\r\\n\nS: R5 OK done\n"
+    )
+    box = opened(server)
+    fetched = list(box.fetch([7, 8, 9], lambda *_: io.BytesIO()))
+    assert fetched == [Fetched(7, None, "damaged"), Fetched(8, None), Fetched(9, 1)]
+    done(box, server)
+
+
 def test_a_mail_lost_in_its_middle_is_not_yielded() -> None:
     server = ScriptedServer(
         LOGIN

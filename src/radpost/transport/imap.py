@@ -4,8 +4,8 @@ UID and UIDVALIDITY are a mail's identity (RFC 3501 2.3.1.1). UIDPLUS (RFC 4315)
 IDLE (RFC 2177) and QUOTA (RFC 9208) are used where offered, and nothing breaks where they are not.
 """
 
+import re
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -18,6 +18,7 @@ from radpost.transport.imap_session import ImapSession, refused
 from radpost.transport.sasl import Credentials
 from radpost.transport.wire import Dial, Endpoint, Waker, Writer, dial, write_all
 
+_UID = re.compile(rb"[( ]UID (\d{1,10})[ )]", re.IGNORECASE)
 _AHEAD = 8
 """Mails asked for ahead of the one being read: hides the round trip, and TCP bounds what is under way."""
 
@@ -45,10 +46,12 @@ class Selected:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A mail that was streamed, whole; ``size`` is None if it was no longer there."""
+    """A mail that was streamed, whole; ``size`` is None if it was no longer there, or refused."""
 
     uid: int
     size: int | None
+    refusal: str = ""
+    """What the server said, if it would not give out this mail; the others are not affected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,60 +204,64 @@ class ImapMailbox(ImapSession):
         early, or an error of a writer, closes the connection. The mails stay on the server and unseen.
         """
         self._own_turn()
-        pending: deque[tuple[str, int]] = deque()
+        pending: dict[str, int] = {}
+        bodies: dict[int, int] = {}
         todo = iter(uids)
         self._busy = True
+
+        def take(before: bytes, size: int) -> Writer:
+            uid = _uid_before(before) or next((one for one in pending.values() if one not in bodies), 0)
+            if uid in bodies or uid not in pending.values():
+                raise TransportError(SERVER_PROTOCOL, "the server sent another mail than the one asked for")
+            bodies[uid] = size
+            return sink(uid, size)
+
         try:
             while True:
                 self._ask_ahead(pending, todo)
                 if not pending:
                     break
-                tag, uid = pending[0]
-                item = self._receive(tag, uid, sink)
-                pending.popleft()
-                self._hot()
-                yield item
+                item = self._receive(pending, bodies, take)
+                if item is not None:
+                    self._hot()
+                    yield item
         finally:
             self._busy = False
             if pending:
                 self.close()
 
-    def _ask_ahead(self, pending: deque[tuple[str, int]], todo: Iterator[int]) -> None:
+    def _ask_ahead(self, pending: dict[str, int], todo: Iterator[int]) -> None:
         words = b""
         while len(pending) < _AHEAD and (uid := next(todo, None)) is not None:
             tag = self.next_tag()
             words += f"{tag} UID FETCH {uid} (UID RFC822.SIZE BODY.PEEK[])\r\n".encode()
-            pending.append((tag, uid))
+            pending[tag] = uid
         if words:
             self.wire.send(words)
 
-    def _receive(self, tag: str, uid: int, sink: Sink) -> Fetched:
-        got: int | None = None
-
-        def take(_: bytes, size: int) -> Writer:
-            nonlocal got
-            if got is not None:
-                raise TransportError(SERVER_PROTOCOL, "two bodies for one mail")
-            got = size
-            return sink(uid, size)
-
-        while True:
-            answer = self.read(take)
-            if answer.tag == tag:
-                if answer.kind != "OK":
-                    raise refused(b"UID FETCH", answer)
-                return Fetched(uid, got)
-            self.untagged(answer)
-            if answer.kind != "FETCH":
-                continue
-            table = _table(answer)
-            if "BODY[]" not in table:
-                continue
-            if table.get("UID") != str(uid):
-                raise TransportError(SERVER_PROTOCOL, "the server sent another mail than the one asked for")
-            body = table["BODY[]"]
-            if got is None and isinstance(body, bytes):  # a short mail may come as a quoted string
-                write_all(take(b"", len(body)), memoryview(body))
+    def _receive(
+        self, pending: dict[str, int], bodies: dict[int, int], take: Callable[[bytes, int], Writer]
+    ) -> Fetched | None:
+        # Mails are told apart by UID, not by tag: Dovecot sends the tagged responses of several commands
+        # together, behind the data of all of them.
+        answer = self.read(take)
+        if answer.tag in pending:
+            uid = pending.pop(answer.tag)
+            if answer.kind == "BAD":
+                raise refused(b"UID FETCH", answer)
+            missed = bodies.pop(uid, None) is None
+            return Fetched(uid, None, "" if answer.kind == "OK" else answer.text or "NO") if missed else None
+        self.untagged(answer)
+        table = _table(answer) if answer.kind == "FETCH" else {}
+        if table.get("BODY[]") is None:  # flags of any mail, or NIL for one that is gone
+            return None
+        uid = as_number(table.get("UID")) or 0
+        body = table["BODY[]"]
+        if isinstance(body, bytes):  # a short mail may come as a quoted string
+            write_all(take(b" UID %d " % uid, len(body)), memoryview(body))
+        if uid not in bodies:
+            raise TransportError(SERVER_PROTOCOL, "the server sent another mail than the one asked for")
+        return Fetched(uid, bodies[uid])
 
     # removing
 
@@ -366,6 +373,11 @@ class ImapMailbox(ImapSession):
 
 
 Mailbox = ImapMailbox
+
+
+def _uid_before(text: bytes) -> int | None:
+    found = _UID.search(text)
+    return int(found[1]) if found else None
 
 
 def _table(response: Response) -> dict[str, object]:

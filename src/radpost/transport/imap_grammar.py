@@ -15,9 +15,6 @@ _HEAD = re.compile(rb"^(\S+) (?:(\d+) )?([A-Za-z]+)(?: (.*))?$", re.DOTALL)
 _CODE = re.compile(rb"^\[([^\]\s]+)(?: ([^\]]*))?\] ?(.*)$", re.DOTALL)
 STATUS = frozenset({"OK", "NO", "BAD", "BYE", "PREAUTH"})
 
-Value = str | bytes | None | list["Value"]
-"""An atom, a string (also of a literal), NIL, or a list."""
-
 
 @dataclass(frozen=True, slots=True)
 class Literal:
@@ -27,6 +24,9 @@ class Literal:
 
 
 Parts = Sequence[bytes | Literal]
+
+Value = str | bytes | Literal | None | list["Value"]
+"""An atom, a string (also of a literal), a literal that was streamed, NIL, or a list."""
 
 
 def literal_size(line: bytes) -> int | None:
@@ -90,7 +90,7 @@ def parse_values(parts: Parts) -> list[Value]:
     stack: list[list[Value]] = [[]]
     for part in parts:
         if isinstance(part, Literal):
-            stack[-1].append(part.data or b"")
+            stack[-1].append(part if part.data is None else part.data)
             continue
         position = 0
         while position < len(part.rstrip()):
