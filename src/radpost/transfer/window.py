@@ -102,14 +102,15 @@ def admits(window: Window, size: int, priority: Priority, now: float, policy: Wi
     room = window.limit + (policy.reserve if urgent else 0)
     if window.in_flight == 0 or window.in_flight + size <= room:
         return True
-    return now - window.last_submission >= policy.probe_every
+    return now >= window.last_submission + policy.probe_every
 
 
 def opens_at(window: Window, size: int, now: float, policy: WindowPolicy) -> float:
     """Return when a refused mail should ask again if no event opens the window before."""
     if policy.rate is not None:
         missing = min(size, policy.burst) - _tokens(window, now, policy)
-        return now + max(0.0, missing / policy.rate)
+        # A float of seconds since 1970 resolves 0.2 us: a millisecond more, or the mail asks again in vain.
+        return now if missing <= 0 else now + missing / policy.rate + 0.001
     return max(window.closed_until, window.last_submission + policy.probe_every)
 
 
