@@ -8,6 +8,7 @@ A wrong CRC is an error: nothing that came changed is believed.
 import re
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from io import BytesIO
 from typing import BinaryIO
 
@@ -33,6 +34,7 @@ MESSAGE = "MESSAGE"
 SIGNATURE = "SIGNATURE"
 PUBLIC_KEY = "PUBLIC KEY BLOCK"
 PRIVATE_KEY = "PRIVATE KEY BLOCK"
+CLEARTEXT = "SIGNED MESSAGE"
 
 
 class ArmorWriter:
@@ -96,6 +98,24 @@ class PlainWriter:
 
     def close(self) -> None:
         """Nothing follows binary data."""
+
+
+def open_message(source: BinaryIO) -> tuple[str, Iterator[bytes]]:
+    """Return the kind of what stands in a file and its binary chunks; the kind is empty without armor.
+
+    A text that is signed in clear (RFC 4880 7) is not decoded: its chunks are the file as it is.
+    """
+    start = source.tell()
+    head = source.read(4096)
+    source.seek(start)
+    kind = ""
+    if looks_armored(head):
+        reader = ArmorReader(source)
+        kind = reader.kind
+        if kind != CLEARTEXT:
+            return kind, reader.chunks()
+        source.seek(start)
+    return kind, iter(lambda: source.read(_READ), b"")
 
 
 def looks_armored(start: bytes) -> bool:
@@ -242,9 +262,10 @@ def _decode(carry: bytes, text: bytes) -> tuple[bytes, bytes]:
         line = text.find(b"\n") + 1
         width = len(text[:line].rstrip(b"\r\n"))
         if line and width % 4 == 0 and len(text) % line == 0:
-            data = pybase64.b64decode(text)
-            if len(data) == len(text) // line * width // 4 * 3:
-                return data, b""
+            with suppress(ValueError):
+                data = pybase64.b64decode(text)
+                if len(data) == len(text) // line * width // 4 * 3:
+                    return data, b""
     joined = carry + text.translate(None, _BLANKS)
     whole = len(joined) // 4 * 4
     try:

@@ -24,7 +24,7 @@ from radpost.errors import (
     RadpostError,
 )
 from radpost.openpgp import gnupg_status
-from radpost.openpgp.armor import ArmorReader, ArmorWriter, PlainWriter, looks_armored
+from radpost.openpgp.armor import ArmorWriter, PlainWriter, open_message
 from radpost.openpgp.budget import Budget
 from radpost.openpgp.plaintext import PlaintextWriter
 from radpost.openpgp.values import (
@@ -173,7 +173,7 @@ class GnuPG:
         budget = Budget(limits.max_plaintext, limits.max_ratio, limits.ratio_floor)
 
         def feed() -> Iterator[bytes]:
-            for piece in binary_chunks(source):
+            for piece in open_message(source)[1]:
                 budget.consumed += len(piece)
                 yield piece
 
@@ -337,21 +337,6 @@ class _Counter:
             data = item.data if isinstance(item, Chunk) else item
             self.size += len(data)
             yield data
-
-
-def binary_chunks(source: BinaryIO) -> Iterator[bytes]:
-    """Yield the message as GnuPG shall see it: without armor, except where text is signed in clear."""
-    start = source.tell()
-    head = source.read(4096)
-    source.seek(start)
-    if looks_armored(head):
-        reader = ArmorReader(source)
-        if reader.kind != "SIGNED MESSAGE":
-            yield from reader.chunks()
-            return
-        source.seek(start)
-    while piece := source.read(_READ):
-        yield piece
 
 
 def _recipient(report: gnupg_status.Report) -> str | None:

@@ -97,7 +97,7 @@ def _certs(text: str) -> Iterator[CertState]:
             key = _key(pending, fields[9])
             keys.append(replace(key, primary=keys[0].fingerprint) if keys else key)
             pending = None
-        elif kind == "uid" and fields[1] != "r":
+        elif kind == "uid" and (fields[1] != "r" or (keys and keys[0].revoked)):
             uids.append(_unescape(fields[9]))
     yield from _cert(keys, uids)
 

@@ -18,10 +18,9 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 
 from radpost.errors import OPENPGP_MALFORMED, RadpostError
 from radpost.openpgp import material, packets, signatures
-from radpost.openpgp.armor import ArmorWriter, PlainWriter, unarmor_all
+from radpost.openpgp.armor import CLEARTEXT, ArmorWriter, PlainWriter, open_message, unarmor_all
 from radpost.openpgp.budget import Budget
 from radpost.openpgp.deflate import ZIP, MixedDeflater
-from radpost.openpgp.gnupg import binary_chunks
 from radpost.openpgp.keyring import Keyring
 from radpost.openpgp.listing import KeyState
 from radpost.openpgp.material import DIGESTS, WEAK_DIGESTS, Unsupported
@@ -107,7 +106,10 @@ class NativeEngine:
             self._keys, writer, budget, max_depth=limits.max_depth, max_recipients=limits.max_recipients
         )
         try:
-            content = reader.read(binary_chunks(source), legacy=legacy)
+            kind, chunks = open_message(source)
+            if kind == CLEARTEXT:
+                raise Unsupported("text signed in clear")  # noqa: TRY301  # one place that discards
+            content = reader.read(chunks, legacy=legacy)
             found = tuple(self._judge(signed, now) for signed in content.signed)
         except BaseException:
             writer.discard()
