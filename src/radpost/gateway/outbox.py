@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from radpost.errors import RadpostError
 from radpost.gateway import machines
+from radpost.gateway.alarms import About, write_records
 from radpost.gateway.partners import Partner
 from radpost.gateway.site import Site
 from radpost.mime.folding import message_id as make_message_id
@@ -91,13 +92,9 @@ class Outbox:
         outgoing.update_transmission(connection, transmission_id, **values)
         for action in actions:
             match action:
-                case Alarm(reason):
-                    subject = f"transmission {transmission_id}"
-                    journal.raise_alarm(connection, reason.code, subject, "", now)
-                case EndAlarm(reason):
-                    journal.end_alarm(connection, reason.code, f"transmission {transmission_id}", now)
-                case Remark(code):
-                    journal.note(connection, code, now, transmission_id=transmission_id)
+                case Alarm() | EndAlarm() | Remark():
+                    about = About(transmission_id=transmission_id)
+                    write_records(connection, [action], f"transmission {transmission_id}", now, about)
                 case transmission_machine.OrderMails(command):
                     self._order_mails(connection, transmission_id, command, now)
                 case transmission_machine.Ended(state):
@@ -128,8 +125,7 @@ class Outbox:
             values["done_at"] = now
         outgoing.update_submission(connection, row.id, **values)
         subject = f"submission to {row.partner}"
-        for record in records:
-            self._record(connection, record, subject, now)
+        write_records(connection, records, subject, now)
         if after.phase in {submission_machine.Phase.ACCEPTED, submission_machine.Phase.WITHDRAWN}:
             # The bytes are needed no longer once no live message carries them; the collector looks again.
             objects.release_blob(connection, row.sha256, now)
@@ -213,8 +209,10 @@ class Outbox:
     ) -> None:
         match action:
             case Alarm() | EndAlarm() | Remark():
-                subject = f"transmission {row.transmission_id}"
-                self._record(connection, action, subject, now, row)
+                about = About(transmission_id=row.transmission_id, mail_id=row.id)
+                if isinstance(action, EndAlarm) and self._others_alarmed(connection, row, action):
+                    return
+                write_records(connection, [action], f"transmission {row.transmission_id}", now, about)
             case mail_machine.WithdrawMessages():
                 self._tell_messages(connection, row.id, submission_machine.Withdraw(), now)
             case mail_machine.SuspendMessages():
@@ -232,6 +230,16 @@ class Outbox:
                 self._window_event(connection, row.partner, action, now)
             case mail_machine.Seal() | mail_machine.Submit() | mail_machine.Cut() | mail_machine.Recut():
                 pass  # work that follows from the committed state; the bells ring after the commit
+
+    @staticmethod
+    def _others_alarmed(connection: Connection, row: outgoing.MailRow, ended: EndAlarm) -> bool:
+        """Tell whether another mail of the transmission stands under the same alarm."""
+        return any(
+            other.id != row.id
+            and other.code == ended.reason.code
+            and machines.load(OutgoingMail, other.machine).alarm is ended.reason
+            for other in outgoing.mails_of(connection, row.transmission_id)
+        )
 
     def _tell_messages(
         self, connection: Connection, mail_id: int, event: submission_machine.SubmissionEvent, now: float
@@ -261,29 +269,6 @@ class Outbox:
     ) -> None:
         for mail in outgoing.mails_of(connection, transmission_id):
             self.mail_event(connection, mail.id, Operator(command), now)
-
-    def _record(
-        self,
-        connection: Connection,
-        record: Alarm | EndAlarm | Remark,
-        subject: str,
-        now: float,
-        row: outgoing.MailRow | None = None,
-    ) -> None:
-        match record:
-            case Alarm(reason):
-                if journal.raise_alarm(connection, reason.code, subject, "", now):
-                    self.site.log.warning("alarm", code=reason.code, name=reason.name, subject=subject)
-            case EndAlarm(reason):
-                journal.end_alarm(connection, reason.code, subject, now)
-            case Remark(code):
-                journal.note(
-                    connection,
-                    code,
-                    now,
-                    transmission_id=row.transmission_id if row else None,
-                    mail_id=row.id if row else None,
-                )
 
     def new_message_id(self) -> str:
         """Return a Message-ID of 128 random bits under our own domain."""

@@ -41,6 +41,7 @@ class ArrivalRow:
     partner: str | None
     from_address: str
     message_id: str
+    receipt_to: str
     set_id: str
     set_part: int | None
     set_total: int | None
@@ -78,12 +79,24 @@ class IncomingObjectRow:
     arrival_id: int
     position: int
     object_id: int | None
+    sha256: str
     study_uid: str
     name: str
     state: str
     code: int | None
     detail: str
     imported_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedObject:
+    """What is told to the sender about one object."""
+
+    position: int
+    sha256: str
+    state: str
+    sop_instance_uid: str
+    code: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,6 +340,23 @@ def arrivals_of_set(connection: Connection, partner: str, set_id: str) -> list[A
     return rows.many(connection, ArrivalRow, statement.order_by(arrival.c.id))
 
 
+def reported_objects(connection: Connection, arrival_id: int) -> list[ReportedObject]:
+    """Return what a receipt per object says about a mail."""
+    statement = (
+        select(
+            incoming_object.c.position,
+            incoming_object.c.sha256,
+            incoming_object.c.state,
+            func.coalesce(object_.c.sop_instance_uid, ""),
+            incoming_object.c.code,
+        )
+        .outerjoin(object_, object_.c.id == incoming_object.c.object_id)
+        .where(incoming_object.c.arrival_id == arrival_id)
+        .order_by(incoming_object.c.position)
+    )
+    return rows.many(connection, ReportedObject, statement)
+
+
 def get_assembly(connection: Connection, from_address: str, fragment_id: str) -> str | None:
     """Return the stored state of a group of fragments."""
     statement = select(assembly.c.machine).where(
@@ -352,6 +382,20 @@ def put_assembly(
     )
 
 
+def set_assembly_state(connection: Connection, from_address: str, fragment_id: str, state: str) -> None:
+    """Store that a group is joined or given up; its deadline ends."""
+    statement = update(assembly).where(
+        assembly.c.from_address == from_address, assembly.c.fragment_id == fragment_id
+    )
+    connection.execute(statement.values(state=state, due_at=None))
+
+
+def assemblies_to_join(connection: Connection) -> list[tuple[str, str]]:
+    """Return (sender, fragment id) of the groups that are complete."""
+    statement = select(assembly.c.from_address, assembly.c.fragment_id).where(assembly.c.state == "joining")
+    return [(str(row[0]), str(row[1])) for row in connection.execute(statement)]
+
+
 def due_assemblies(connection: Connection, now: float) -> list[tuple[str, str, str]]:
     """Return (sender, fragment id, state) of groups whose stored deadline has passed."""
     statement = select(assembly.c.from_address, assembly.c.fragment_id, assembly.c.machine)
@@ -366,7 +410,7 @@ def add_objects(connection: Connection, values: Sequence[Mapping[str, Any]]) -> 
     statement = insert(incoming_object)
     changed = {
         name: statement.excluded[name]
-        for name in ("object_id", "study_uid", "name", "state", "code", "detail", "imported_at")
+        for name in ("object_id", "sha256", "study_uid", "name", "state", "code", "detail", "imported_at")
     }
     connection.execute(
         statement.on_conflict_do_update(index_elements=["arrival_id", "position"], set_=changed), list(values)
@@ -448,6 +492,12 @@ def receipts_of(connection: Connection, arrival_id: int) -> list[ReceiptRow]:
     """Return the receipts for a mail."""
     statement = select(*_RECEIPT).where(receipt.c.arrival_id == arrival_id)
     return rows.many(connection, ReceiptRow, statement.order_by(receipt.c.id))
+
+
+def receipt_arrival(connection: Connection, receipt_id: int) -> int:
+    """Return the mail that a receipt is about."""
+    statement = select(receipt.c.arrival_id).where(receipt.c.id == receipt_id)
+    return int(connection.execute(statement).scalar_one())
 
 
 def update_receipt(connection: Connection, receipt_id: int, **values: object) -> None:

@@ -141,6 +141,11 @@ def get(connection: Connection, object_id: int) -> ObjectRow:
     return row
 
 
+def same_instance(connection: Connection, sop_instance_uid: str) -> list[ObjectRow]:
+    """Return all objects with this SOP Instance UID: versions, and the same in other transfer syntaxes."""
+    return rows.many(connection, ObjectRow, _BY_UID, uid=sop_instance_uid)
+
+
 def of_study(connection: Connection, study_uid: str) -> list[ObjectRow]:
     """Return the objects of a study in the order of their arrival."""
     statement = select(*_COLUMNS).where(object_.c.study_uid == study_uid).order_by(object_.c.id)

@@ -206,6 +206,25 @@ _NEXT_SUBMISSIONS = (
 )
 
 
+_MAIL_OBJECTS = (
+    select(
+        mail_object.c.mail_id,
+        mail_object.c.position,
+        mail_object.c.object_id,
+        mail_object.c.file_sha256,
+        mail_object.c.name,
+        mail_object.c.truths,
+        object_.c.sop_instance_uid,
+        object_.c.study_uid,
+        object_.c.kind,
+        object_.c.size,
+    )
+    .join(object_, object_.c.id == mail_object.c.object_id)
+    .join(mail, mail.c.id == mail_object.c.mail_id)
+    .order_by(mail_object.c.position)
+)
+
+
 def open_collection(
     connection: Connection, source: str, partner: str, study_uid: str
 ) -> CollectionRow | None:
@@ -416,25 +435,13 @@ def mail_members(connection: Connection, mail_id: int) -> list[Member]:
 
 def objects_of(connection: Connection, transmission_id: str) -> list[MailObjectRow]:
     """Return a transmission's objects in order, with what is known of each."""
-    statement = (
-        select(
-            mail_object.c.mail_id,
-            mail_object.c.position,
-            mail_object.c.object_id,
-            mail_object.c.file_sha256,
-            mail_object.c.name,
-            mail_object.c.truths,
-            object_.c.sop_instance_uid,
-            object_.c.study_uid,
-            object_.c.kind,
-            object_.c.size,
-        )
-        .join(object_, object_.c.id == mail_object.c.object_id)
-        .join(mail, mail.c.id == mail_object.c.mail_id)
-        .where(mail.c.transmission_id == transmission_id)
-        .order_by(mail_object.c.position)
-    )
+    statement = _MAIL_OBJECTS.where(mail.c.transmission_id == transmission_id)
     return rows.many(connection, MailObjectRow, statement)
+
+
+def objects_of_mail(connection: Connection, mail_id: int) -> list[MailObjectRow]:
+    """Return a mail's objects in order, with what is known of each."""
+    return rows.many(connection, MailObjectRow, _MAIL_OBJECTS.where(mail.c.id == mail_id))
 
 
 def set_truths(connection: Connection, mail_id: int, position: int, truths: str) -> None:
@@ -530,6 +537,22 @@ def due_transmissions(connection: Connection, now: float) -> list[TransmissionRo
     """Return transmissions whose stored deadline has passed."""
     statement = select(*_TRANSMISSION).where(transmission.c.due_at <= now).limit(200)
     return rows.many(connection, TransmissionRow, statement)
+
+
+def unsent_bytes(connection: Connection) -> dict[str, int]:
+    """Return the bytes that are sealed and wait for submission, by partner."""
+    statement = (
+        select(mail.c.partner, func.sum(mail.c.size))
+        .where(mail.c.state.in_(["sealed", "submitting"]))
+        .group_by(mail.c.partner)
+    )
+    return {str(row[0]): int(row[1]) for row in connection.execute(statement)}
+
+
+def first_position(connection: Connection, mail_id: int) -> int:
+    """Return the position of a mail's first object within its transmission, from 1."""
+    statement = select(func.min(mail_object.c.position)).where(mail_object.c.mail_id == mail_id)
+    return int(connection.execute(statement).scalar_one() or 1)
 
 
 def get_window(connection: Connection, partner: str) -> str | None:

@@ -51,7 +51,7 @@ class Spool:
             for folder in (self._objects, self.root, self.root.parent):
                 _sync_folder(folder)
         except OSError as error:
-            raise _trouble(error) from error
+            raise trouble(error) from error
 
     def sweep(self) -> int:
         """Remove what an earlier process left unfinished in ``tmp``; return how many files."""
@@ -101,7 +101,7 @@ class Spool:
             for shard in shards:
                 _sync_folder(shard)
         except OSError as error:
-            raise _trouble(error) from error
+            raise trouble(error) from error
 
     def add_file(self, source: Path) -> Stored:
         """Copy a foreign file into the spool, durably; the source stays untouched."""
@@ -111,7 +111,7 @@ class Spool:
                     writer.write(chunk)
                 return writer.commit()
         except OSError as error:
-            raise _trouble(error) from error
+            raise trouble(error) from error
 
     def remove(self, sha256: str) -> None:
         """Remove a file that the database no longer knows."""
@@ -148,7 +148,7 @@ class SpoolWriter:
                 self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _PRIVATE_FILE
             )
         except OSError as error:
-            raise _trouble(error) from error
+            raise trouble(error) from error
         self._file = os.fdopen(descriptor, "wb", buffering=1 << 18)
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
@@ -156,7 +156,7 @@ class SpoolWriter:
         try:
             self._file.write(data)
         except OSError as error:
-            raise _trouble(error) from error
+            raise trouble(error) from error
         self._hash.update(data)
         count = data.nbytes if isinstance(data, memoryview) else len(data)
         self.size += count
@@ -173,7 +173,7 @@ class SpoolWriter:
             self._path.rename(target)
             _sync_folder(target.parent)
         except OSError as error:
-            raise _trouble(error) from error
+            raise trouble(error) from error
         return stored
 
     def __enter__(self) -> Self:
@@ -195,7 +195,8 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _trouble(error: OSError) -> RadpostError:
+def trouble(error: OSError) -> RadpostError:
+    """Return what a failed system call of the spool means."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return RadpostError(DISK_FULL, os.strerror(error.errno))
     return RadpostError(STORE_UNUSABLE, os.strerror(error.errno or errno.EIO))

@@ -29,6 +29,47 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_alarm_ended_at_opened_at"), "alarm", ["ended_at", "opened_at"], unique=False)
     op.create_table(
+        "arrival",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("source", sa.String(), nullable=False),
+        sa.Column("envelope_from", sa.String(), nullable=True),
+        sa.Column("recipient", sa.String(), nullable=False),
+        sa.Column("sha256", sa.String(length=64), nullable=False),
+        sa.Column("size", sa.Integer(), nullable=False),
+        sa.Column("received_at", sa.Float(), nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("machine", sa.Text(), nullable=False),
+        sa.Column("due_at", sa.Float(), nullable=True),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("partner", sa.String(), nullable=True),
+        sa.Column("from_address", sa.String(), nullable=False),
+        sa.Column("message_id", sa.String(), nullable=False),
+        sa.Column("receipt_to", sa.String(), nullable=False),
+        sa.Column("set_id", sa.String(), nullable=False),
+        sa.Column("set_part", sa.Integer(), nullable=True),
+        sa.Column("set_total", sa.Integer(), nullable=True),
+        sa.Column("fragment_id", sa.String(), nullable=True),
+        sa.Column("fragment_number", sa.Integer(), nullable=True),
+        sa.Column("fragment_total", sa.Integer(), nullable=True),
+        sa.Column("joined_into", sa.Integer(), nullable=True),
+        sa.Column("verdict", sa.String(), nullable=True),
+        sa.Column("fingerprint", sa.String(), nullable=True),
+        sa.Column("code", sa.Integer(), nullable=True),
+        sa.Column("detail", sa.String(), nullable=False),
+        sa.Column("opened_at", sa.Float(), nullable=True),
+        sa.Column("ended_at", sa.Float(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_arrival")),
+    )
+    op.create_index(
+        op.f("ix_arrival_from_address_fragment_id"), "arrival", ["from_address", "fragment_id"], unique=False
+    )
+    op.create_index(op.f("ix_arrival_message_id"), "arrival", ["message_id"], unique=False)
+    op.create_index(op.f("ix_arrival_partner_set_id"), "arrival", ["partner", "set_id"], unique=False)
+    op.create_index(op.f("ix_arrival_received_at"), "arrival", ["received_at"], unique=False)
+    op.create_index(op.f("ix_arrival_sha256"), "arrival", ["sha256"], unique=False)
+    op.create_index(op.f("ix_arrival_state_due_at"), "arrival", ["state", "due_at"], unique=False)
+    op.create_table(
         "assembly",
         sa.Column("from_address", sa.String(), nullable=False),
         sa.Column("fragment_id", sa.String(), nullable=False),
@@ -128,47 +169,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("partner", name=op.f("pk_window")),
     )
     op.create_table(
-        "arrival",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("source", sa.String(), nullable=False),
-        sa.Column("envelope_from", sa.String(), nullable=True),
-        sa.Column("recipient", sa.String(), nullable=False),
-        sa.Column("sha256", sa.String(length=64), nullable=False),
-        sa.Column("size", sa.Integer(), nullable=False),
-        sa.Column("received_at", sa.Float(), nullable=False),
-        sa.Column("state", sa.String(), nullable=False),
-        sa.Column("machine", sa.Text(), nullable=False),
-        sa.Column("due_at", sa.Float(), nullable=True),
-        sa.Column("attempts", sa.Integer(), nullable=False),
-        sa.Column("kind", sa.String(), nullable=False),
-        sa.Column("partner", sa.String(), nullable=True),
-        sa.Column("from_address", sa.String(), nullable=False),
-        sa.Column("message_id", sa.String(), nullable=False),
-        sa.Column("set_id", sa.String(), nullable=False),
-        sa.Column("set_part", sa.Integer(), nullable=True),
-        sa.Column("set_total", sa.Integer(), nullable=True),
-        sa.Column("fragment_id", sa.String(), nullable=True),
-        sa.Column("fragment_number", sa.Integer(), nullable=True),
-        sa.Column("fragment_total", sa.Integer(), nullable=True),
-        sa.Column("joined_into", sa.Integer(), nullable=True),
-        sa.Column("verdict", sa.String(), nullable=True),
-        sa.Column("fingerprint", sa.String(), nullable=True),
-        sa.Column("code", sa.Integer(), nullable=True),
-        sa.Column("detail", sa.String(), nullable=False),
-        sa.Column("opened_at", sa.Float(), nullable=True),
-        sa.Column("ended_at", sa.Float(), nullable=True),
-        sa.ForeignKeyConstraint(["sha256"], ["blob.sha256"], name=op.f("fk_arrival_sha256")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_arrival")),
-    )
-    op.create_index(
-        op.f("ix_arrival_from_address_fragment_id"), "arrival", ["from_address", "fragment_id"], unique=False
-    )
-    op.create_index(op.f("ix_arrival_message_id"), "arrival", ["message_id"], unique=False)
-    op.create_index(op.f("ix_arrival_partner_set_id"), "arrival", ["partner", "set_id"], unique=False)
-    op.create_index(op.f("ix_arrival_received_at"), "arrival", ["received_at"], unique=False)
-    op.create_index(op.f("ix_arrival_sha256"), "arrival", ["sha256"], unique=False)
-    op.create_index(op.f("ix_arrival_state_due_at"), "arrival", ["state", "due_at"], unique=False)
-    op.create_table(
         "collection",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("source", sa.String(), nullable=False),
@@ -232,6 +232,48 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_object_file_sha256"), "object", ["file_sha256"], unique=False)
     op.create_index(op.f("ix_object_study_uid"), "object", ["study_uid"], unique=False)
+    op.create_table(
+        "quarantine",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("arrival_id", sa.Integer(), nullable=True),
+        sa.Column("position", sa.Integer(), nullable=True),
+        sa.Column("partner", sa.String(), nullable=True),
+        sa.Column("from_address", sa.String(), nullable=False),
+        sa.Column("sha256", sa.String(length=64), nullable=False),
+        sa.Column("size", sa.Integer(), nullable=False),
+        sa.Column("code", sa.Integer(), nullable=False),
+        sa.Column("detail", sa.String(), nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("created_at", sa.Float(), nullable=False),
+        sa.Column("ended_at", sa.Float(), nullable=True),
+        sa.ForeignKeyConstraint(["arrival_id"], ["arrival.id"], name=op.f("fk_quarantine_arrival_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_quarantine")),
+    )
+    op.create_index(op.f("ix_quarantine_sha256"), "quarantine", ["sha256"], unique=False)
+    op.create_index(
+        op.f("ix_quarantine_state_created_at"), "quarantine", ["state", "created_at"], unique=False
+    )
+    op.create_table(
+        "receipt",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("arrival_id", sa.Integer(), nullable=False),
+        sa.Column("partner", sa.String(), nullable=False),
+        sa.Column("recipient", sa.String(), nullable=False),
+        sa.Column("original_message_id", sa.String(), nullable=False),
+        sa.Column("disposition", sa.String(), nullable=False),
+        sa.Column("code", sa.Integer(), nullable=True),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("due_at", sa.Float(), nullable=True),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.Float(), nullable=False),
+        sa.Column("sent_at", sa.Float(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["arrival_id"], ["arrival.id"], name=op.f("fk_receipt_arrival_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_receipt")),
+    )
+    op.create_index(op.f("ix_receipt_arrival_id"), "receipt", ["arrival_id"], unique=False)
+    op.create_index(op.f("ix_receipt_state_due_at"), "receipt", ["state", "due_at"], unique=False)
     op.create_table(
         "transmission",
         sa.Column("id", sa.String(), nullable=False),
@@ -313,6 +355,7 @@ def upgrade() -> None:
         sa.Column("arrival_id", sa.Integer(), nullable=False),
         sa.Column("position", sa.Integer(), nullable=False),
         sa.Column("object_id", sa.Integer(), nullable=True),
+        sa.Column("sha256", sa.String(length=64), nullable=False),
         sa.Column("study_uid", sa.String(), nullable=False),
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("state", sa.String(), nullable=False),
@@ -361,49 +404,6 @@ def upgrade() -> None:
     op.create_index(
         op.f("ix_mail_work_priority_due_at"), "mail", ["work", "priority", "due_at"], unique=False
     )
-    op.create_table(
-        "quarantine",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("arrival_id", sa.Integer(), nullable=True),
-        sa.Column("position", sa.Integer(), nullable=True),
-        sa.Column("partner", sa.String(), nullable=True),
-        sa.Column("from_address", sa.String(), nullable=False),
-        sa.Column("sha256", sa.String(length=64), nullable=False),
-        sa.Column("size", sa.Integer(), nullable=False),
-        sa.Column("code", sa.Integer(), nullable=False),
-        sa.Column("detail", sa.String(), nullable=False),
-        sa.Column("state", sa.String(), nullable=False),
-        sa.Column("created_at", sa.Float(), nullable=False),
-        sa.Column("ended_at", sa.Float(), nullable=True),
-        sa.ForeignKeyConstraint(["arrival_id"], ["arrival.id"], name=op.f("fk_quarantine_arrival_id")),
-        sa.ForeignKeyConstraint(["sha256"], ["blob.sha256"], name=op.f("fk_quarantine_sha256")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_quarantine")),
-    )
-    op.create_index(op.f("ix_quarantine_sha256"), "quarantine", ["sha256"], unique=False)
-    op.create_index(
-        op.f("ix_quarantine_state_created_at"), "quarantine", ["state", "created_at"], unique=False
-    )
-    op.create_table(
-        "receipt",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("arrival_id", sa.Integer(), nullable=False),
-        sa.Column("partner", sa.String(), nullable=False),
-        sa.Column("recipient", sa.String(), nullable=False),
-        sa.Column("original_message_id", sa.String(), nullable=False),
-        sa.Column("disposition", sa.String(), nullable=False),
-        sa.Column("code", sa.Integer(), nullable=True),
-        sa.Column("state", sa.String(), nullable=False),
-        sa.Column("due_at", sa.Float(), nullable=True),
-        sa.Column("attempts", sa.Integer(), nullable=False),
-        sa.Column("created_at", sa.Float(), nullable=False),
-        sa.Column("sent_at", sa.Float(), nullable=True),
-        sa.ForeignKeyConstraint(
-            ["arrival_id"], ["arrival.id"], name=op.f("fk_receipt_arrival_id"), ondelete="CASCADE"
-        ),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_receipt")),
-    )
-    op.create_index(op.f("ix_receipt_arrival_id"), "receipt", ["arrival_id"], unique=False)
-    op.create_index(op.f("ix_receipt_state_due_at"), "receipt", ["state", "due_at"], unique=False)
     op.create_table(
         "mail_object",
         sa.Column("mail_id", sa.Integer(), nullable=False),
@@ -466,7 +466,6 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(
             ["receipt_id"], ["receipt.id"], name=op.f("fk_submission_receipt_id"), ondelete="CASCADE"
         ),
-        sa.ForeignKeyConstraint(["sha256"], ["blob.sha256"], name=op.f("fk_submission_sha256")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_submission")),
     )
     op.create_index(op.f("ix_submission_mail_id"), "submission", ["mail_id"], unique=False)

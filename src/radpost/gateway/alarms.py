@@ -1,0 +1,50 @@
+"""What the machines want recorded: alarms with a beginning and an end, and remarks on the timeline."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import structlog
+from sqlalchemy import Connection
+
+from radpost.store import journal
+from radpost.transfer.actions import Alarm, EndAlarm, Remark
+
+_LOG = structlog.stdlib.get_logger("radpost")
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a remark is about."""
+
+    transmission_id: str | None = None
+    mail_id: int | None = None
+    arrival_id: int | None = None
+
+
+NOTHING = About()
+
+
+def write_records(
+    connection: Connection,
+    records: Iterable[Alarm | EndAlarm | Remark | object],
+    subject: str,
+    now: float,
+    about: About = NOTHING,
+) -> None:
+    """Write alarms, their ends and remarks; other actions are the caller's."""
+    for record in records:
+        match record:
+            case Alarm(reason):
+                if journal.raise_alarm(connection, reason.code, subject, "", now):
+                    _LOG.warning("alarm", code=reason.code, name=reason.name, subject=subject)
+            case EndAlarm(reason):
+                journal.end_alarm(connection, reason.code, subject, now)
+            case Remark(code):
+                journal.note(
+                    connection,
+                    code,
+                    now,
+                    transmission_id=about.transmission_id,
+                    mail_id=about.mail_id,
+                    arrival_id=about.arrival_id,
+                )

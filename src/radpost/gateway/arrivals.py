@@ -1,0 +1,131 @@
+"""Mails that arrived: how they become durable, and how events move them on."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection
+
+from radpost.gateway import machines
+from radpost.gateway.alarms import About, write_records
+from radpost.gateway.site import Site
+from radpost.store import incoming, journal, objects
+from radpost.store.spool import Stored
+from radpost.transfer import incoming as incoming_machine
+
+
+def add_arrival(
+    site: Site,
+    connection: Connection,
+    stored: Stored,
+    *,
+    source: str,
+    envelope_from: str | None,
+    recipient: str,
+    now: float,
+) -> int:
+    """Note a mail whose bytes are durable; from this commit on it may be acknowledged (invariant 1)."""
+    objects.put_blob(connection, site.spool, stored, now)
+    fresh = incoming_machine.IncomingMail(not_before=now)
+    return incoming.add_arrival(
+        connection,
+        {
+            "source": source,
+            "envelope_from": envelope_from,
+            "recipient": recipient,
+            "sha256": stored.sha256,
+            "size": stored.size,
+            "received_at": now,
+            "state": fresh.phase.value,
+            "machine": machines.dump(fresh),
+            "due_at": now,
+        },
+    )
+
+
+def apply_incoming(
+    site: Site,
+    connection: Connection,
+    arrival_id: int,
+    events: Sequence[incoming_machine.IncomingEvent],
+    now: float,
+) -> incoming_machine.IncomingMail:
+    """Feed events to an arrival; write its state, its alarms and the receipt it owes."""
+    row = incoming.get_arrival(connection, arrival_id)
+    assert row is not None, "arrivals are not removed while anything names them"
+    before = after = machines.load(incoming_machine.IncomingMail, row.machine)
+    policy = incoming_machine.IncomingPolicy()
+    actions: list[incoming_machine.IncomingAction] = []
+    for event in events:
+        after, more = incoming_machine.decide(after, event, now, policy, site.random())
+        actions.extend(more)
+    incoming.update_arrival(
+        connection,
+        arrival_id,
+        machine=machines.dump(after),
+        state=after.phase.value,
+        due_at=after.due,
+        attempts=after.tries,
+        code=after.reason.code if after.reason else None,
+        ended_at=now if after.phase in incoming_machine.ENDED else None,
+    )
+    about = About(arrival_id=arrival_id)
+    write_records(connection, actions, f"mail {arrival_id} from {row.partner or 'unknown'}", now, about)
+    if after.phase is not before.phase:
+        journal.note(
+            connection,
+            after.phase.value,
+            now,
+            arrival_id=arrival_id,
+            code=after.reason.code if after.reason else None,
+        )
+    for action in actions:
+        match action:
+            case incoming_machine.SendReceipt(disposition, _):
+                _owe(connection, row, disposition.value, after, now)
+            case incoming_machine.DeleteFromServer():
+                incoming.set_entry_of_arrival(connection, arrival_id, "ours")
+            case incoming_machine.EndQuarantine():
+                incoming.end_quarantine_of(connection, arrival_id, now)
+            case incoming_machine.KeepQuarantined(reason):
+                incoming.add_quarantine(
+                    connection,
+                    {
+                        "arrival_id": arrival_id,
+                        "partner": row.partner,
+                        "from_address": row.from_address,
+                        "sha256": row.sha256,
+                        "size": row.size,
+                        "code": reason.code,
+                        "detail": row.detail,
+                        "state": "open",
+                        "created_at": now,
+                    },
+                )
+            case _:
+                pass
+    if after.phase in incoming_machine.ENDED and not after.quarantined:
+        objects.release_blob(connection, row.sha256, now)
+    return after
+
+
+def _owe(
+    connection: Connection,
+    row: incoming.ArrivalRow,
+    disposition: str,
+    after: incoming_machine.IncomingMail,
+    now: float,
+) -> None:
+    assert row.partner is not None, "receipts go to known partners only (invariant 9)"
+    incoming.add_receipt(
+        connection,
+        {
+            "arrival_id": row.id,
+            "partner": row.partner,
+            "recipient": row.receipt_to,
+            "original_message_id": row.message_id,
+            "disposition": disposition,
+            "code": after.reason.code if after.reason else None,
+            "state": "owed",
+            "due_at": now,
+            "created_at": now,
+        },
+    )

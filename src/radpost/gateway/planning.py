@@ -1,0 +1,184 @@
+"""Closed collections become transmissions: mails and their number are fixed before the first is sealed."""
+
+import secrets
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Connection
+
+from radpost.agit.letter import item_bound, sealed_bound
+from radpost.gateway import machines
+from radpost.gateway.ingest import CLOSED
+from radpost.gateway.outbox import WORK_RECUT_REST, WORK_RECUT_SINGLY, WORK_SEAL, Outbox
+from radpost.gateway.partners import Partner
+from radpost.gateway.site import Site
+from radpost.store import journal, outgoing
+from radpost.store.outgoing import Member
+from radpost.transfer import packing
+from radpost.transfer import transmission as transmission_machine
+from radpost.transfer.outgoing import OutgoingMail, Phase, Replaced
+from radpost.words import Priority
+
+NATIVE: Final = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"})
+"""Transfer syntaxes of uncompressed pixels (PS3.5 A.1 to A.3)."""
+PARTIAL_FACTOR: Final = 0.62
+"""Native pixels in a mail that may travel as message/partial: what deflate leaves of them, with a margin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a new transmission is made of."""
+
+    partner: Partner
+    study_uid: str
+    source: str
+    group_id: str
+    priority: Priority
+    opened_at: float
+    objects_per_mail: int
+
+
+class Planner:
+    """Plans transmissions; every function runs inside one write transaction of the caller."""
+
+    def __init__(self, site: Site, outbox: Outbox) -> None:
+        self._site = site
+        self._outbox = outbox
+
+    def plan_closed(self, connection: Connection, now: float) -> int:
+        """Turn every closed collection into a transmission; return how many."""
+        count = 0
+        for row in outgoing.collections(connection, CLOSED):
+            parts = outgoing.members(connection, row.id)
+            if parts:
+                partner = self._site.partners.by_name(row.partner)
+                plan = Plan(
+                    partner=partner,
+                    study_uid=row.study_uid,
+                    source=row.source,
+                    group_id=row.group_id,
+                    priority=Priority(row.priority),
+                    opened_at=row.opened_at,
+                    objects_per_mail=partner.switches.objects_per_mail,
+                )
+                self.plan(connection, plan, parts, now)
+                count += 1
+            outgoing.drop_collection(connection, row.id)
+        return count
+
+    def plan(self, connection: Connection, plan: Plan, parts: Sequence[Member], now: float) -> str:
+        """Plan one transmission; return its SETID, a DICOM UID (agit-dicom-email 8, 3)."""
+        switches = plan.partner.switches
+        items = [packing.Item(part, part.size, self._bound(plan.partner, part)) for part in parts]
+        limits = packing.Limits(plan.objects_per_mail, switches.max_mail_size)
+        mails = list(packing.pack(items, limits, _mail_bound))
+        set_id = f"2.25.{uuid.UUID(bytes=secrets.token_bytes(16), version=4).int}"
+        policy = transmission_machine.TransmissionPolicy()
+        opened = transmission_machine.opened(now, policy, plan.priority)
+        machine, _ = transmission_machine.decide(
+            opened, transmission_machine.Planned(len(mails)), now, policy
+        )
+        outgoing.add_transmission(
+            connection,
+            {
+                "id": set_id,
+                "partner": plan.partner.name,
+                "group_id": plan.group_id,
+                "source": plan.source,
+                "study_uid": plan.study_uid,
+                "priority": plan.priority.value,
+                "state": machine.state.value,
+                "machine": machines.dump(machine),
+                "due_at": machine.due,
+                "objects": len(parts),
+                "bytes": sum(part.size for part in parts),
+                "mails": len(mails),
+                "opened_at": plan.opened_at,
+                "created_at": now,
+            },
+        )
+        position = 1
+        for mail in mails:
+            state = OutgoingMail(part=mail.part, total=len(mails), objects=len(mail.items))
+            values = {
+                "transmission_id": set_id,
+                "partner": plan.partner.name,
+                "part": mail.part,
+                "total": len(mails),
+                "priority": plan.priority.value,
+                "state": state.phase.value,
+                "machine": machines.dump(state),
+                "due_at": now,
+                "work": WORK_SEAL,
+                "objects": len(mail.items),
+                "bytes": sum(item.size for item in mail.items),
+            }
+            outgoing.add_mail(connection, values, [item.id for item in mail.items], position)
+            position += len(mail.items)
+        journal.note(connection, "first object received", plan.opened_at, transmission_id=set_id)
+        journal.note(connection, "planned", now, transmission_id=set_id, detail=f"{len(mails)} mails")
+        return set_id
+
+    def recut(self, connection: Connection, now: float) -> int:
+        """Plan anew what a partner could not take as it was, as a linked set; return how many mails."""
+        rows = [
+            *outgoing.next_work(connection, WORK_RECUT_SINGLY, now, 100, ()),
+            *outgoing.next_work(connection, WORK_RECUT_REST, now, 100, ()),
+        ]
+        for row in rows:
+            fresh = outgoing.get_mail(connection, row.id)
+            if fresh.work is None:
+                continue
+            singly = fresh.work == WORK_RECUT_SINGLY
+            mails = [fresh] if singly else [fresh, *self._rest(connection, fresh)]
+            old = outgoing.get_transmission(connection, fresh.transmission_id)
+            assert old is not None, "mails are removed only with their transmission"
+            partner = self._site.partners.by_name(fresh.partner)
+            parts = [part for mail in mails for part in outgoing.mail_members(connection, mail.id)]
+            per_mail = 1 if singly else max(1, max(mail.objects for mail in mails) // 2)
+            plan = Plan(
+                partner=partner,
+                study_uid=old.study_uid,
+                source=old.source,
+                group_id=old.group_id,
+                priority=Priority(old.priority),
+                opened_at=old.opened_at,
+                objects_per_mail=per_mail,
+            )
+            linked = self.plan(connection, plan, parts, now)
+            for mail in mails:
+                outgoing.update_mail(connection, mail.id, work=None)
+                if mail.id != fresh.id:
+                    self._outbox.mail_event(connection, mail.id, Replaced(), now)
+            journal.note(
+                connection,
+                "continued as another set",
+                now,
+                transmission_id=old.id,
+                mail_id=fresh.id,
+                detail=linked,
+            )
+        return len(rows)
+
+    @staticmethod
+    def _rest(connection: Connection, mail: outgoing.MailRow) -> list[outgoing.MailRow]:
+        settled = {Phase.CONFIRMED, Phase.CONFIRMED_UNSIGNED, Phase.SUPERSEDED, Phase.CANCELLED}
+        return [
+            other
+            for other in outgoing.mails_of(connection, mail.transmission_id)
+            if other.id != mail.id and Phase(other.state) not in settled
+        ]
+
+    @staticmethod
+    def _bound(partner: Partner, part: Member) -> int:
+        switches = partner.switches
+        size = part.size
+        if switches.partial and switches.compression != "never" and part.transfer_syntax_uid in NATIVE:
+            size = int(size * PARTIAL_FACTOR)
+        return item_bound(size, switches.inner_encoding)
+
+
+def _mail_bound(_objects: int, encoded: int) -> int:
+    return sealed_bound(encoded)

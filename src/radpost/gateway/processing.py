@@ -1,0 +1,446 @@
+"""Arrived mails are recognised, joined, opened, judged and imported, or quarantined with a reason.
+
+Whatever a mail contains, it ends in the store, in the quarantine, or is left alone as not ours; one bad mail
+never stops the next (DESIGN invariant 5).
+"""
+
+import hashlib
+import mmap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Connection
+
+from radpost.agit import receipts as letters
+from radpost.agit.opening import Content, open_mail, studies
+from radpost.agit.survey import MailKind, SetInfo, Survey, survey
+from radpost.errors import (
+    BINDING_MISMATCH,
+    DISK_FULL,
+    ENGINE_FAULT,
+    INTERNAL,
+    NO_DATA,
+    PARTIAL_INCONSISTENT,
+    STORE_UNUSABLE,
+    UNENCRYPTED,
+    UNKNOWN_SENDER,
+    RadpostError,
+    Reason,
+)
+from radpost.gateway import machines
+from radpost.gateway.alarms import About, write_records
+from radpost.gateway.arrivals import add_arrival, apply_incoming
+from radpost.gateway.importing import Importer, Prepared
+from radpost.gateway.partners import Partner
+from radpost.gateway.receipting import Receipts, Reported
+from radpost.gateway.site import Site
+from radpost.mime.coding import Buffer
+from radpost.mime.headers import Headers
+from radpost.mime.partial import Fragment, assemble
+from radpost.openpgp.values import Limits
+from radpost.store import incoming, journal
+from radpost.store.incoming import ArrivalRow
+from radpost.transfer import incoming as machine
+from radpost.transfer import incoming_set as set_machine
+from radpost.transfer.policy import Quarantine, judge
+from radpost.words import Verdict
+
+PASSING: Final = frozenset({ENGINE_FAULT, DISK_FULL, STORE_UNUSABLE})
+"""Faults of ours that go by; the mail waits and is tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What was found inside a mail, released by the partner's policy."""
+
+    partner: Partner
+    verdict: Verdict
+    fingerprint: str | None
+    set_info: SetInfo | None
+
+
+class Processor:
+    """Takes arrivals one at a time; several may run side by side."""
+
+    def __init__(self, site: Site, receipts: Receipts) -> None:
+        self._site = site
+        self._receipts = receipts
+        self._importer = Importer(site)
+
+    def next(self, limit: int, busy: frozenset[int]) -> list[ArrivalRow]:
+        """Return arrivals to process next."""
+        states = (machine.Phase.FETCHED.value, machine.Phase.OPENED.value)
+        with self._site.database.read() as connection:
+            found = incoming.due_arrivals(connection, states, self._site.clock(), limit + len(busy))
+        return [row for row in found if row.id not in busy][:limit]
+
+    def work(self, row: ArrivalRow) -> None:
+        """Process one arrival; a failure is written down with its reason, never raised."""
+        try:
+            self._process(row)
+        except RadpostError as error:
+            self._failed(row, error.reason, error.detail)
+        except Exception:
+            self._site.log.exception("processing failed inside", arrival=row.id)
+            self._failed(row, INTERNAL, "")
+
+    def join_due(self) -> int:
+        """Join the groups of fragments that are complete; return how many."""
+        with self._site.database.read() as connection:
+            groups = incoming.assemblies_to_join(connection)
+        for from_address, fragment_id in groups:
+            try:
+                self._join(from_address, fragment_id)
+            except RadpostError as error:
+                self._fail_fragments(from_address, fragment_id, error.reason)
+        return len(groups)
+
+    def _process(self, row: ArrivalRow) -> None:
+        with self._mapped(row) as buffer:
+            outside = survey(buffer)
+            partner = self._site.partners.by_address(outside.from_address)
+            self._note_outside(row, outside, partner)
+            match outside.kind:
+                case MailKind.FOREIGN:
+                    self._foreign(row)
+                case MailKind.BOUNCE:
+                    self._bounce(row, outside)
+                case MailKind.RECEIPT:
+                    self._receipt(row, outside, partner)
+                case _ if partner is None:
+                    raise RadpostError(UNKNOWN_SENDER)
+                case MailKind.FRAGMENT:
+                    self._fragment(row, outside)
+                case MailKind.SEALED | MailKind.CLEAR:
+                    self._data(row, outside, partner, buffer)
+
+    @contextmanager
+    def _mapped(self, row: ArrivalRow) -> Iterator[Buffer]:
+        if not row.size:
+            yield b""
+            return
+        with self._site.spool.open(row.sha256) as file:
+            view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            yield view
+            # not closed by hand: an exception may still hold slices; the mapping ends with the last of them
+
+    def _note_outside(self, row: ArrivalRow, outside: Survey, partner: Partner | None) -> None:
+        fragment = outside.fragment
+        set_info = outside.set_info
+        with self._site.database.write() as connection:
+            incoming.update_arrival(
+                connection,
+                row.id,
+                kind=outside.kind.value,
+                partner=partner.name if partner else None,
+                from_address=outside.from_address.lower(),
+                message_id=outside.message_id,
+                receipt_to=outside.receipt_to,
+                set_id=set_info.set_id if set_info else "",
+                set_part=set_info.part if set_info else None,
+                set_total=set_info.total if set_info else None,
+                fragment_id=fragment.id if fragment else None,
+                fragment_number=fragment.number if fragment else None,
+                fragment_total=fragment.total if fragment else None,
+                opened_at=self._site.clock(),
+            )
+
+    def _foreign(self, row: ArrivalRow) -> None:
+        now = self._site.clock()
+        with self._site.database.write() as connection:
+            apply_incoming(self._site, connection, row.id, [machine.Recognised(machine.Kind.FOREIGN)], now)
+            incoming.set_entry_of_arrival(connection, row.id, "foreign")
+
+    # --- reports ----------------------------------------------------------------------------------------
+
+    def _bounce(self, row: ArrivalRow, outside: Survey) -> None:
+        assert outside.dsn is not None
+        now = self._site.clock()
+        with self._site.database.write() as connection:
+            ours = self._receipts.apply_bounce(connection, outside.dsn, now)
+            self._report_done(connection, row, machine.Kind.BOUNCE, ours=ours, now=now)
+        self._ring_outgoing()
+
+    def _receipt(self, row: ArrivalRow, outside: Survey, partner: Partner | None) -> None:
+        assert outside.mdn is not None
+        now = self._site.clock()
+        with self._site.database.write() as connection:
+            ours = False
+            if partner is not None:
+                reported = Reported(outside.mdn, None, partner, signed=False)
+                ours = self._receipts.apply_receipt(connection, reported, now)
+            self._report_done(connection, row, machine.Kind.RECEIPT, ours=ours, now=now)
+        self._ring_outgoing()
+
+    def _sealed_receipts(self, row: ArrivalRow, content: Content, partner: Partner) -> None:
+        ring = self._site.keys.ring()
+        signature = content.signature
+        signed = signature.verdict is Verdict.GOOD and ring.belongs(signature.fingerprint, partner.name)
+        now = self._site.clock()
+        with self._site.database.write() as connection:
+            ours = False
+            for report in content.reports:
+                details = letters.read_details(report.details)
+                reported = Reported(report.mdn, details, partner, signed=signed)
+                ours |= self._receipts.apply_receipt(connection, reported, now)
+            self._report_done(connection, row, machine.Kind.RECEIPT, ours=ours, now=now)
+        self._ring_outgoing()
+
+    def _report_done(
+        self, connection: Connection, row: ArrivalRow, kind: machine.Kind, *, ours: bool, now: float
+    ) -> None:
+        if not ours:
+            kind = machine.Kind.FOREIGN
+            journal.note(connection, "report about no mail of ours", now, arrival_id=row.id)
+            incoming.set_entry_of_arrival(connection, row.id, "foreign")
+        apply_incoming(self._site, connection, row.id, [machine.Recognised(kind)], now)
+
+    def _ring_outgoing(self) -> None:
+        bells = self._site.bells
+        for bell in (bells.seal, bells.submit, bells.collect):
+            bell.ring()
+
+    # --- fragments --------------------------------------------------------------------------------------
+
+    def _fragment(self, row: ArrivalRow, outside: Survey) -> None:
+        info = outside.fragment
+        assert info is not None
+        now = self._site.clock()
+        from_address = outside.from_address.lower()
+        with self._site.database.write() as connection:
+            apply_incoming(self._site, connection, row.id, [machine.Recognised(machine.Kind.FRAGMENT)], now)
+            others = [
+                item for item in incoming.fragments(connection, from_address, info.id) if item.id != row.id
+            ]
+            earlier = [item for item in others if item.fragment_number == info.number]
+            text = incoming.get_assembly(connection, from_address, info.id)
+            before = machines.load(set_machine.Assembly, text) if text else set_machine.Assembly()
+            event = set_machine.FragmentArrived(
+                number=info.number,
+                total=info.total,
+                new=not earlier,
+                # bytes are compared when the group is joined: trace headers differ from copy to copy
+                same=True,
+                highest=max((item.fragment_number or 0 for item in others), default=0),
+            )
+            policy = set_machine.AssemblyPolicy(
+                incomplete_after=self._site.config.limits.fragment_wait_seconds
+            )
+            after, actions = set_machine.decide_assembly(before, event, now, policy)
+            state = "joining" if after.joined and not before.joined else "waiting"
+            if before.joined:
+                state = "joined"
+                apply_incoming(self._site, connection, row.id, [machine.Joined()], now)
+            incoming.put_assembly(connection, from_address, info.id, machines.dump(after), state, after.due)
+            write_records(connection, actions, f"fragments from {row.partner}", now, About(arrival_id=row.id))
+        if after.broken:
+            self._fail_fragments(from_address, info.id, PARTIAL_INCONSISTENT)
+        self._site.bells.open.ring()
+
+    def _join(self, from_address: str, fragment_id: str) -> None:
+        with self._site.database.read() as connection:
+            rows = incoming.fragments(connection, from_address, fragment_id)
+        fragments = []
+        for row in rows:
+            with self._mapped(row) as buffer:
+                outside = survey(buffer)
+                if outside.fragment is not None:
+                    fragments.append(Fragment(outside.fragment, outside.root, buffer))
+        assembly = assemble(fragments)
+        with self._site.spool.writer() as writer:
+            for chunk in assembly.chunks():
+                writer.write(chunk)
+            stored = writer.commit()
+        now = self._site.clock()
+        with self._site.database.write() as connection:
+            joined = add_arrival(
+                self._site,
+                connection,
+                stored,
+                source="joined",
+                envelope_from=rows[0].envelope_from,
+                recipient=rows[0].recipient,
+                now=now,
+            )
+            for row in rows:
+                apply_incoming(self._site, connection, row.id, [machine.Joined()], now)
+                incoming.update_arrival(connection, row.id, joined_into=joined)
+            incoming.set_assembly_state(connection, from_address, fragment_id, "joined")
+        self._site.bells.open.ring()
+
+    def _fail_fragments(self, from_address: str, fragment_id: str, reason: Reason) -> None:
+        with self._site.database.read() as connection:
+            rows = incoming.fragments(connection, from_address, fragment_id)
+        now = self._site.clock()
+        with self._site.database.write() as connection:
+            for row in rows:
+                apply_incoming(self._site, connection, row.id, [machine.Failed(reason)], now)
+            incoming.set_assembly_state(connection, from_address, fragment_id, "broken")
+
+    # --- data -------------------------------------------------------------------------------------------
+
+    def _data(self, row: ArrivalRow, outside: Survey, partner: Partner, buffer: Buffer) -> None:
+        config = self._site.config.limits
+        limits = Limits(max_plaintext=config.max_open_bytes, max_ratio=config.max_ratio)
+        ring = self._site.keys.ring()
+        with open_mail(
+            outside,
+            buffer,
+            ring.engine,
+            temp=self._site.spool.tmp,
+            limits=limits,
+            legacy=partner.switches.legacy,
+        ) as content:
+            if content.reports:
+                self._sealed_receipts(row, content, partner)
+                return
+            judged = self._judge(outside, partner, content)
+            parts = studies(content).parts
+            if not parts:
+                raise RadpostError(NO_DATA)
+            self._site.spool.require_space(sum(part.end - part.start for part in parts))
+            prepared = self._importer.prepare(parts)
+            wanted = self._wanted(row, outside, content, partner)
+            try:
+                self._importer.make_durable(prepared)
+                self._commit(row, judged, prepared, wanted=wanted, receipt_to=content.receipt_to)
+            finally:
+                self._importer.discard(prepared)
+        bells = self._site.bells
+        for bell in (bells.deliver, bells.receipts, bells.mailbox):
+            bell.ring()
+
+    def _judge(self, outside: Survey, partner: Partner, content: Content) -> Judged:
+        """Apply the signature policy and the binding; raise what sends the mail to quarantine."""
+        signature = content.signature
+        verdict = signature.verdict
+        known = self._site.keys.ring().belongs(signature.fingerprint, partner.name)
+        if verdict is Verdict.GOOD and not known:
+            verdict = Verdict.WRONG_SIGNER
+        if not content.encrypted and not partner.switches.clear:
+            raise RadpostError(UNENCRYPTED)
+        ruling = judge(partner.settings.policy, verdict)
+        if isinstance(ruling, Quarantine):
+            raise RadpostError(ruling.reason, f"signature: {verdict.value}")
+        if content.inner is not None:
+            self._check_binding(outside, content.inner)
+        return Judged(partner, verdict, signature.fingerprint, content.set_info)
+
+    def _check_binding(self, outside: Survey, inner: Headers) -> None:
+        """Compare what is repeated inside the signed part with the outside (DESIGN 4 "Binding")."""
+        sender = inner.addresses("From")
+        if sender and sender[0].lower() != outside.from_address.lower():
+            raise RadpostError(BINDING_MISMATCH, "From")
+        recipients = {address.lower() for address in inner.addresses("To")}
+        if recipients and self._site.address.lower() not in recipients:
+            raise RadpostError(BINDING_MISMATCH, "To")
+        message_id = inner.message_id()
+        if message_id and message_id != outside.message_id:
+            raise RadpostError(BINDING_MISMATCH, "Message-ID")
+        date = inner.date()
+        if date is not None and outside.date is not None and date != outside.date:
+            raise RadpostError(BINDING_MISMATCH, "Date")
+
+    def _wanted(self, row: ArrivalRow, outside: Survey, content: Content, partner: Partner) -> bool:
+        asked = outside.receipt_to or content.receipt_to
+        automatic = row.envelope_from == "" or _automatic(outside.root.headers)
+        return machine.receipt_allowed(
+            machine.Kind.DATA,
+            asked=bool(asked) and bool(outside.message_id),
+            address_of_partner=asked.lower() == partner.address,
+            automatic=automatic,
+        )
+
+    def _commit(
+        self, row: ArrivalRow, judged: Judged, prepared: list[Prepared], *, wanted: bool, receipt_to: str
+    ) -> None:
+        now = self._site.clock()
+        set_info = judged.set_info
+        with self._site.database.write() as connection:
+            incoming.update_arrival(
+                connection,
+                row.id,
+                verdict=judged.verdict.value,
+                fingerprint=judged.fingerprint,
+                set_id=set_info.set_id if set_info else "",
+                set_part=set_info.part if set_info else None,
+                set_total=set_info.total if set_info else None,
+                **({"receipt_to": receipt_to} if receipt_to else {}),
+            )
+            imported = self._importer.store(connection, row.id, judged.partner, prepared, now)
+            events: list[machine.IncomingEvent] = [
+                machine.Recognised(machine.Kind.DATA, wanted),
+                machine.Opened(wanted),
+                imported,
+            ]
+            apply_incoming(self._site, connection, row.id, events, now)
+            self._count(connection, row, judged, prepared, now)
+
+    def _count(
+        self, connection: Connection, row: ArrivalRow, judged: Judged, prepared: list[Prepared], now: float
+    ) -> None:
+        """Tell the set that a part is here; incomplete sets withhold nothing, they only have a deadline."""
+        info = judged.set_info
+        if info is None:
+            return
+        partner = judged.partner.name
+        digest = hashlib.sha256("".join(item.facts.dataset_sha256 for item in prepared).encode()).hexdigest()
+        known = None
+        if info.part is not None:
+            known = incoming.add_part(connection, partner, info.set_id, info.part, row.id, digest)
+        stored = incoming.get_set(connection, partner, info.set_id)
+        before = (
+            machines.load(set_machine.IncomingSet, stored.machine) if stored else set_machine.IncomingSet()
+        )
+        event = set_machine.PartArrived(
+            part=info.part, total=info.total, new=known is None, same=known in {None, digest}
+        )
+        policy = set_machine.SetPolicy(self._site.config.limits.incomplete_set_seconds)
+        after, actions = set_machine.decide_set(before, event, now, policy)
+        state = "complete" if after.complete else "conflict" if after.conflict else "incomplete"
+        study = next((item.study_uid for item in prepared if item.study_uid), "")
+        incoming.put_set(
+            connection,
+            {
+                "partner": partner,
+                "set_id": info.set_id,
+                "objects": (stored.objects if stored else 0) + (len(prepared) if known is None else 0),
+                "state": state,
+                "machine": machines.dump(after),
+                "study_uid": (stored.study_uid if stored else "") or study,
+                "first_at": stored.first_at if stored else now,
+                "last_at": now,
+                "due_at": after.due,
+            },
+        )
+        write_records(connection, actions, f"set {info.set_id} from {partner}", now, About(arrival_id=row.id))
+
+    def _failed(self, row: ArrivalRow, reason: Reason, detail: str) -> None:
+        self._site.log.warning("mail not processed", arrival=row.id, code=reason.code, name=reason.name)
+        now = self._site.clock()
+        with self._site.database.write() as connection:
+            fresh = incoming.get_arrival(connection, row.id)
+            if fresh is None:
+                return
+            partner = self._site.partners.by_address(fresh.from_address) if fresh.from_address else None
+            wanted = partner is not None and machine.receipt_allowed(
+                machine.Kind.DATA,
+                asked=bool(fresh.receipt_to) and bool(fresh.message_id),
+                address_of_partner=fresh.receipt_to.lower() == partner.address,
+                automatic=fresh.envelope_from == "",
+            )
+            incoming.update_arrival(connection, row.id, detail=detail)
+            events: list[machine.IncomingEvent] = []
+            if fresh.kind in {MailKind.SEALED.value, MailKind.CLEAR.value, ""}:
+                events.append(machine.Recognised(machine.Kind.DATA, wanted))
+            events.append(machine.Failed(reason, passing=reason in PASSING))
+            apply_incoming(self._site, connection, row.id, events, now)
+        self._site.bells.receipts.ring()
+
+
+def _automatic(headers: Headers) -> bool:
+    """Tell whether a mail was made by a machine in answer to another (RFC 3834 5)."""
+    value = (headers.get("Auto-Submitted") or "no").split(";")[0].strip().lower()
+    return value != "no"

@@ -1,0 +1,274 @@
+"""Receipts: those we owe are written after the commit of the import; those that come are believed with care.
+
+A report counts only if it names a Message-ID of ours whose recipient was the partner that reports
+(DESIGN 4 "Receipts"); a forged one changes nothing.
+"""
+
+import json
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import BinaryIO, Final, cast
+
+from sqlalchemy import Connection
+
+from radpost.agit import receipts as letters
+from radpost.errors import INTERNAL, TABLE, RadpostError, Reason
+from radpost.gateway import machines
+from radpost.gateway.arrivals import apply_incoming
+from radpost.gateway.outbox import Outbox, envid_of
+from radpost.gateway.partners import Partner
+from radpost.gateway.sealing import route_of
+from radpost.gateway.site import Site
+from radpost.mime.folding import boundary
+from radpost.mime.report import BounceClass, Dsn, Mdn
+from radpost.openpgp.values import Compression
+from radpost.store import incoming, journal, objects, outgoing
+from radpost.store.spool import Stored
+from radpost.transfer import incoming as incoming_machine
+from radpost.transfer import outgoing as mail_machine
+from radpost.transfer import submission as submission_machine
+from radpost.transfer.receipt import Outcome, evidence_of, interpret, truths_of
+from radpost.transfer.submission import Reply
+from radpost.words import Priority
+
+RETRY_SECONDS: Final = 60.0
+_FINAL: Final = frozenset({Reply.REFUSED, Reply.TOO_LARGE, Reply.ADDRESS_UNKNOWN})
+_BOUNCES: Final = {
+    BounceClass.MAILBOX_FULL: mail_machine.Bounce.MAILBOX_FULL,
+    BounceClass.TOO_LARGE: mail_machine.Bounce.TOO_LARGE,
+    BounceClass.UNKNOWN_ADDRESS: mail_machine.Bounce.ADDRESS_UNKNOWN,
+    BounceClass.POLICY: mail_machine.Bounce.POLICY,
+    BounceClass.DELAYED: mail_machine.Bounce.DELAYED,
+    BounceClass.OTHER: mail_machine.Bounce.OTHER,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """A receipt that arrived, and how much it can be believed."""
+
+    mdn: Mdn
+    details: letters.Details | None
+    partner: Partner
+    signed: bool
+
+
+class Receipts:
+    """Writes our receipts and applies those of partners."""
+
+    def __init__(self, site: Site, outbox: Outbox) -> None:
+        self._site = site
+        self._outbox = outbox
+
+    # --- ours -------------------------------------------------------------------------------------------
+
+    def write_due(self) -> int:
+        """Write the receipts that are owed into the outbox; return how many."""
+        with self._site.database.read() as connection:
+            rows = incoming.due_receipts(connection, self._site.clock(), 50)
+        for row in rows:
+            try:
+                self._write(row)
+            except RadpostError as error:
+                self._postpone(row, error.reason)
+            except Exception:
+                self._site.log.exception("receipt not written", receipt=row.id)
+                self._postpone(row, INTERNAL)
+        if rows:
+            self._site.bells.submit.ring()
+        return len(rows)
+
+    def submitted(
+        self,
+        connection: Connection,
+        row: outgoing.SubmissionRow,
+        reply: Reply,
+        reason: Reason | None,
+        now: float,
+    ) -> None:
+        """Tell the arrival that its receipt is on the mail server, or never will be."""
+        if row.receipt_id is None or (reply is not Reply.ACCEPTED and reply not in _FINAL):
+            return
+        sent = reply is Reply.ACCEPTED
+        incoming.update_receipt(
+            connection, row.receipt_id, state="sent" if sent else "failed", sent_at=now if sent else None
+        )
+        event: incoming_machine.IncomingEvent = incoming_machine.ReceiptSent()
+        if not sent:
+            event = incoming_machine.ReceiptFailed(reason or INTERNAL)
+        arrival_id = incoming.receipt_arrival(connection, row.receipt_id)
+        apply_incoming(self._site, connection, arrival_id, [event], now)
+
+    def _write(self, row: incoming.ReceiptRow) -> None:
+        partner = self._site.partners.by_name(row.partner)
+        mail = self._mail(row, partner)
+        stored = self._sealed(mail, partner) if partner.switches.receipt_signed else self._clear(mail)
+        now = self._site.clock()
+        fresh = submission_machine.Submission(not_before=now)
+        with self._site.database.write() as connection:
+            objects.put_blob(connection, self._site.spool, stored, now)
+            outgoing.add_submissions(
+                connection,
+                [
+                    {
+                        "kind": "receipt",
+                        "mail_id": None,
+                        "receipt_id": row.id,
+                        "partner": partner.name,
+                        "route": route_of(partner),
+                        "message_id": mail.message_id,
+                        "envid": envid_of(mail.message_id),
+                        "envelope_from": "",
+                        "recipient": row.recipient,
+                        "piece": 1,
+                        "pieces": 1,
+                        "head": None,
+                        "sha256": stored.sha256,
+                        "start": 0,
+                        "end": stored.size,
+                        "size": stored.size,
+                        "generation": 0,
+                        "state": fresh.phase.value,
+                        "machine": machines.dump(fresh),
+                        "priority": Priority.EMERGENCY.value,
+                        "due_at": now,
+                    }
+                ],
+            )
+            incoming.update_receipt(connection, row.id, state="written")
+
+    def _mail(self, row: incoming.ReceiptRow, partner: Partner) -> letters.ReceiptMail:
+        with self._site.database.read() as connection:
+            arrival = incoming.get_arrival(connection, row.arrival_id)
+            found = incoming.reported_objects(connection, row.arrival_id)
+        assert arrival is not None, "a receipt is removed with its arrival"
+        reason = TABLE.get(row.code) if row.code is not None else None
+        failed = ";deleted" in row.disposition
+        details = None
+        if partner.switches.receipts_per_object and partner.switches.receipt_signed:
+            details = letters.Details(
+                original_message_id=row.original_message_id,
+                set_id=arrival.set_id,
+                part=arrival.set_part,
+                objects=tuple(
+                    letters.ObjectReport(
+                        position=item.position,
+                        sha256=item.sha256,
+                        state=item.state,
+                        sop_instance_uid=item.sop_instance_uid,
+                        code=item.code,
+                    )
+                    for item in found
+                ),
+            )
+        good = ("All objects were stored.", "Alle Objekte wurden gespeichert.")
+        return letters.ReceiptMail(
+            sender=self._site.address,
+            recipient=row.recipient,
+            date=datetime.fromtimestamp(self._site.clock(), UTC).replace(microsecond=0),
+            message_id=self._outbox.new_message_id(),
+            original_message_id=row.original_message_id,
+            disposition=row.disposition,
+            reason_en=reason.en if reason else good[0],
+            reason_de=reason.de if reason else good[1],
+            failed=failed,
+            code=f"{reason.code} {reason.name}" if reason else "",
+            boundaries=(_boundary(), _boundary(), _boundary()),
+            details=details,
+        )
+
+    def _clear(self, mail: letters.ReceiptMail) -> Stored:
+        with self._site.spool.writer() as writer:
+            writer.write(letters.clear_mail(mail))
+            return writer.commit()
+
+    def _sealed(self, mail: letters.ReceiptMail, partner: Partner) -> Stored:
+        ring = self._site.keys.ring()
+        envelope = letters.sealed_envelope(mail)
+        with self._site.spool.writer() as writer:
+            writer.write(envelope.head)
+            ring.engine.seal(
+                letters.sealed_inner(mail),
+                cast("BinaryIO", writer),
+                recipients=[ring.recipient(partner.name)],
+                signer=ring.signer(),
+                compress=Compression.ZIP,
+            )
+            writer.write(envelope.tail)
+            return writer.commit()
+
+    def _postpone(self, row: incoming.ReceiptRow, reason: Reason) -> None:
+        now = self._site.clock()
+        with self._site.database.write() as connection:
+            incoming.update_receipt(connection, row.id, due_at=now + RETRY_SECONDS, attempts=row.attempts + 1)
+            if journal.raise_alarm(connection, reason.code, f"receipts to {row.partner}", "", now):
+                self._site.log.warning("receipt not written", code=reason.code, name=reason.name)
+
+    # --- theirs -----------------------------------------------------------------------------------------
+
+    def apply_receipt(self, connection: Connection, reported: Reported, now: float) -> bool:
+        """Feed a receipt to the mail it names; return False if it names none of ours."""
+        message_id = reported.mdn.original_message_id
+        found = outgoing.find_message(connection, message_id) if message_id else None
+        if found is None:
+            return False
+        matched = found.partner == reported.partner.name
+        disposition = reported.mdn.disposition
+        try:
+            outcome = interpret(disposition.type, disposition.modifiers)
+        except KeyError:
+            return False
+        event = mail_machine.ReceiptArrived(
+            generation=found.generation, outcome=outcome, signed=reported.signed, matched=matched
+        )
+        self._outbox.mail_event(connection, found.mail_id, event, now)
+        if matched:
+            outgoing.update_mail(connection, found.mail_id, reported_at=now, disposition=str(disposition))
+            self._truths(connection, found.mail_id, outcome, reported, now)
+        return True
+
+    def apply_bounce(self, connection: Connection, dsn: Dsn, now: float) -> bool:
+        """Feed a bounce to the mail it returns; return False if it names none of ours."""
+        ids = [item for item in (dsn.original_message_id, *dsn.message_ids) if item]
+        found = next((hit for item in ids if (hit := outgoing.find_message(connection, item))), None)
+        if found is None and dsn.envid:
+            found = outgoing.find_envid(connection, dsn.envid)
+        if found is None:
+            return False
+        failed = [item for item in dsn.recipients if item.address]
+        if failed and not any((item.address or "").lower() == found.recipient.lower() for item in failed):
+            return False
+        for row in outgoing.submissions_of(connection, found.mail_id):
+            if row.message_id == found.message_id:
+                outgoing.update_submission(connection, row.id, reply="bounced")
+        event = mail_machine.Bounced(found.generation, _BOUNCES[dsn.kind])
+        self._outbox.mail_event(connection, found.mail_id, event, now)
+        return True
+
+    def _truths(
+        self, connection: Connection, mail_id: int, outcome: Outcome, reported: Reported, now: float
+    ) -> None:
+        """Write what the report says of each object; a list per object is believed if it is signed."""
+        rows = outgoing.objects_of_mail(connection, mail_id)
+        evidence = evidence_of(outcome, objects=len(rows))
+        common = {truth.value: answer.value for truth, answer in truths_of(evidence).items()}
+        listed = {}
+        if reported.details is not None and reported.signed:
+            listed = {item.sha256: item for item in reported.details.objects}
+        for row in rows:
+            truths: dict[str, object] = dict(common)
+            item = listed.get(row.file_sha256)
+            if item is not None:
+                stored = item.state in {"imported", "present"}
+                truths.update(
+                    fetched="yes", decrypted="yes", verified="yes", imported="yes" if stored else "no"
+                )
+                truths["code"] = item.code
+            truths["at"] = now
+            truths["evidence"] = evidence.value
+            outgoing.set_truths(connection, mail_id, row.position, json.dumps(truths))
+
+
+def _boundary() -> str:
+    return boundary(secrets.token_bytes(16))
