@@ -7,7 +7,7 @@ import pytest
 
 from radpost.testing.peers import missing
 
-_SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
+_SHARED = (Path(__file__).resolve().parent.parent.parent / "shared").resolve()
 _NO_SHARED = "needs the reference data in ../shared (beside the project)"
 
 
