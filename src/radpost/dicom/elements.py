@@ -5,6 +5,7 @@ nothing of a data set can change but the headers around the values (and the byte
 Both directions are iterative and hold no more than one token; large values are views of the source.
 """
 
+import mmap
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ PIXEL_DATA = 0x7FE00010
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _UNDEFINED = 0xFFFFFFFF
 _CHUNK = 1 << 20
+RELEASE_EVERY = 16
+"""After so many chunks or frames the pages of a mapped file are let go."""
 _UNITS = {
     **dict.fromkeys((b"US", b"SS", b"OW", b"AT"), 2),
     **dict.fromkeys((b"UL", b"SL", b"FL", b"OF", b"OL"), 4),
@@ -60,7 +63,8 @@ class Token:
         """Yield the value in little endian."""
         unit = _UNITS.get(self.vr, _UNITS.get(self.vr[-2:], 1)) if self.big else 1
         if unit == 1:
-            yield self.value
+            for start in range(0, len(self.value), _CHUNK):
+                yield self.value[start : start + _CHUNK]
             return
         code = {2: "H", 4: "I", 8: "Q"}[unit]
         for start in range(0, len(self.value), _CHUNK):
@@ -77,6 +81,12 @@ class _Level:
     encoding: Encoding
     end: int
     length: int
+
+
+def release(view: memoryview) -> None:
+    """Let go of the pages of a mapped file, which count as our memory; they are read again if needed."""
+    if isinstance(view.obj, mmap.mmap):
+        view.obj.madvise(mmap.MADV_DONTNEED)
 
 
 def broken(what: str) -> RadpostError:
@@ -204,8 +214,10 @@ class Writer:
         length = token.length if self._keep_lengths else _UNDEFINED
         if token.kind is Kind.VALUE:
             self.header(token.tag, vr, len(token.value))
-            for chunk in token.chunks():
+            for count, chunk in enumerate(token.chunks(), 1):
                 self._sink.write(chunk)
+                if count % RELEASE_EVERY == 0:
+                    release(token.value)
         elif token.kind is Kind.SEQUENCE:
             self.header(token.tag, vr, length)
             self._stack.append(Encoding.IMPLICIT_LE if vr == b"UN" else encoding)

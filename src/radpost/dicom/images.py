@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from radpost.dicom import codecs
 from radpost.dicom.codecs import Image
 from radpost.dicom.codestream import irreversible
-from radpost.dicom.elements import PIXEL_DATA, Kind, Token, broken
+from radpost.dicom.elements import PIXEL_DATA, RELEASE_EVERY, Kind, Token, broken, release
 
 EXTENDED_OFFSETS = 0x7FE00001
 EXTENDED_LENGTHS = 0x7FE00002
@@ -43,6 +43,8 @@ class Pixels:
         for stream in codecs.frames_of(self.token.fragments, self.image.frames, self.offsets):
             yield codecs.decode(stream, self.image, self.syntax)
             count += 1
+            if count % RELEASE_EVERY == 0:
+                release(self.token.fragments[0])
         if count != self.image.frames:
             raise broken("the pixel data have not as many frames as the data set says")
 
@@ -74,8 +76,10 @@ class Pixels:
         if image is None or not image.size <= len(value) <= image.size + 1:
             return hashlib.sha256(value).hexdigest()
         size = image.frame_bits // 8 if image.frame_bits % 8 == 0 and image.frame_bits else image.size
-        for start in range(0, image.size, max(size, 1)):
+        for count, start in enumerate(range(0, image.size, max(size, 1)), 1):
             digest.update(_normal(value[start : min(start + size, image.size)], image))
+            if count % RELEASE_EVERY == 0:
+                release(value)
         return digest.hexdigest()
 
 
