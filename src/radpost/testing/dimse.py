@@ -303,12 +303,74 @@ class ScriptedScp:
         return pdu.AssociateAccept(request.called_ae, request.calling_ae, tuple(results), user)
 
 
+class Tap:
+    """A relay that keeps what the requestor sends: the witness of what was on the wire."""
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self.streams: list[bytearray] = []
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._serve, daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def data_sets(self) -> list[bytes]:
+        """Return the data sets of all connections, put together from the fragments (PS3.8 E)."""
+        return [data for stream in self.streams for data in _data_sets(bytes(stream))]
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                near = self._listener.accept()[0]
+                far = socket.create_connection(("127.0.0.1", self._target))
+                self.streams.append(bytearray())
+                for source, drain, kept in ((near, far, self.streams[-1]), (far, near, bytearray())):
+                    source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    threading.Thread(target=_relay, args=(source, drain, kept), daemon=True).start()
+
+
+def _relay(source: socket.socket, drain: socket.socket, kept: bytearray) -> None:
+    with suppress(OSError):
+        while piece := source.recv(1 << 16):
+            kept += piece
+            drain.sendall(piece)
+        drain.shutdown(socket.SHUT_WR)
+
+
+def _data_sets(stream: bytes) -> list[bytes]:
+    found, current, at = [], bytearray(), 0
+    while at + 6 <= len(stream):
+        kind, length = pdu.HEADER.unpack_from(stream, at)
+        end = at + 6 + length
+        at += 6
+        while kind == pdu.P_DATA_TF and at < end:
+            size, _, control = pdu.PDV_HEADER.unpack_from(stream, at)
+            if not control & pdu.COMMAND_FRAGMENT:
+                current += stream[at + 6 : at + 4 + size]
+                if control & pdu.LAST_FRAGMENT:
+                    found.append(bytes(current))
+                    current.clear()
+            at += 4 + size
+        at = end
+    return found
+
+
 __all__ = [
     "CT",
     "EXPLICIT_LE",
     "IMPLICIT_LE",
     "RecordingHandler",
     "ScriptedScp",
+    "Tap",
     "command_unit",
     "converse",
     "data_set",
