@@ -37,5 +37,5 @@ class TransportError(RadpostError):
 class ConnectionLostError(TransportError):
     """The connection ended or fell silent in the middle of the dialogue."""
 
-    def __init__(self, detail: str, *, reply: str = "") -> None:
-        super().__init__(SERVER_PROTOCOL, detail, reply=reply)
+    def __init__(self, detail: str, *, reply: str = "", reason: Reason = SERVER_PROTOCOL) -> None:
+        super().__init__(reason, detail, reply=reply)

@@ -10,7 +10,7 @@ from radpost.transport.failure import TransportError, sanitise
 
 _DEPTH = 50
 _LITERAL = re.compile(rb"~?\{(\d{1,19})\+?\}$")
-_TOKEN = re.compile(rb'\s*(?:(\()|(\))|"((?:[^"\\]|\\.)*)"|([^\s()"]+(?:\[[^\]]*\](?:<\d+>)?)?))')
+_TOKEN = re.compile(rb'\s*(?:(\()|(\))|"((?:[^"\\]|\\.)*)"|([A-Za-z0-9.]+\[[^\]]*\](?:<\d+>)?|[^\s()"]+))')
 _HEAD = re.compile(rb"^(\S+) (?:(\d+) )?([A-Za-z]+)(?: (.*))?$", re.DOTALL)
 _CODE = re.compile(rb"^\[([^\]\s]+)(?: ([^\]]*))?\] ?(.*)$", re.DOTALL)
 STATUS = frozenset({"OK", "NO", "BAD", "BYE", "PREAUTH"})

@@ -182,7 +182,7 @@ class Channel:
         except TimeoutError as error:
             raise ConnectionLostError(f"no answer within {self._sock.gettimeout():g} seconds") from error
         except OSError as error:
-            raise ConnectionLostError(f"connection lost: {_cause(error)}") from error
+            raise _lost(error) from error
         if not got:
             raise ConnectionLostError("the server closed the connection")
         return got
@@ -200,7 +200,7 @@ class Channel:
         except TimeoutError as error:
             raise ConnectionLostError("the server stopped reading") from error
         except OSError as error:
-            raise ConnectionLostError(f"connection lost: {_cause(error)}") from error
+            raise _lost(error) from error
 
     def send_source(self, source: BinaryIO, start: int, size: int) -> None:
         """Send ``size`` bytes of ``source`` from offset ``start``: sendfile(2) where it can be.
@@ -229,7 +229,7 @@ class Channel:
         except TimeoutError as error:
             raise ConnectionLostError("the server stopped reading") from error
         except OSError as error:
-            raise ConnectionLostError(f"connection lost: {_cause(error)}") from error
+            raise _lost(error) from error
 
     def _send_read(self, source: BinaryIO, count: int) -> int:
         done = 0
@@ -350,5 +350,13 @@ def _is_regular(source: BinaryIO) -> bool:
         return False
 
 
+def _lost(error: OSError) -> ConnectionLostError:
+    # In TLS 1.3 a server refuses our certificate after the handshake, in its first alert.
+    tls = isinstance(error, ssl.SSLError) and "ALERT" in (error.reason or "")
+    return ConnectionLostError(
+        f"connection lost: {_cause(error)}", reason=TLS_FAILED if tls else SERVER_PROTOCOL
+    )
+
+
 def _cause(error: OSError) -> str:
-    return sanitise(error.strerror or type(error).__name__)
+    return sanitise(getattr(error, "reason", None) or error.strerror or type(error).__name__)
