@@ -146,6 +146,28 @@ def test_a_file_is_sent_from_its_position(server: MailServer, tmp_path: Path) ->
         assert fetch_all(box) == [mail, mail]
 
 
+def test_null_sender_and_success_report(server: MailServer) -> None:
+    mail = make_mail(10)
+    with Connection(endpoint(server, server.smtp_port, Security.LOOPBACK)) as link:
+        assert link.send("", BERT, io.BytesIO(mail), size=len(mail), notify=("NEVER",)).accepted
+        (null,) = server.wait_for_mails(BERT, 1)
+        assert b"Return-Path: <>" in null.read_bytes()
+        asked = link.send(
+            BERT,
+            ANNE,
+            io.BytesIO(mail),
+            size=len(mail),
+            envid="set=1+2",
+            notify=("SUCCESS", "FAILURE"),
+            ret="HDRS",
+        )
+        assert asked.accepted
+    _, report = (path.read_bytes() for path in server.wait_for_mails(BERT, 2))
+    assert b"Original-Envelope-Id: set=1+2" in report
+    assert b"message/delivery-status" in report
+    assert b"text/rfc822-headers" in report
+
+
 def test_refusals_leave_the_connection_usable(server: MailServer) -> None:
     mail = make_mail(300_000)
     with submission(server) as link:

@@ -431,6 +431,42 @@ def test_a_connection_lost_in_idle_is_an_error(ending: str) -> None:
     box = opened(server)
     with pytest.raises(ConnectionLostError):
         box.wait(5)
+    assert not box.is_open
+    done(box, server)
+
+
+def test_a_lost_connection_is_opened_anew() -> None:
+    again = (LOGIN + SELECT).replace("R1 ", "R4 ").replace("R2 ", "R5 ")
+    server = ScriptedServer(LOGIN + SELECT + "C: R3 IDLE\nS: + idling\n[drop]\n", again)
+    box = opened(server)
+    with pytest.raises(ConnectionLostError):
+        box.wait(5)
+    assert box.open(1700000000) == Selected(1700000000, 12, 2, renumbered=False)
+    done(box, server)
+
+
+def test_abort_ends_what_hangs_from_another_thread() -> None:
+    server = ScriptedServer(LOGIN + SELECT + "C: R3 UID SEARCH UID 1:* UNDELETED\n[wait 0.3]\n")
+    box = opened(server)
+    threading.Timer(0.05, box.abort).start()
+    begin = time.monotonic()
+    with pytest.raises(ConnectionLostError):
+        box.new_uids()
+    assert time.monotonic() - begin < 1.5
+    server.check()
+
+
+def test_a_large_mailbox_is_one_line() -> None:
+    uids = list(range(1, 20_000))
+    server = ScriptedServer(
+        LOGIN
+        + SELECT
+        + "C: R3 UID SEARCH UID 1:* UNDELETED\nS: * SEARCH "
+        + " ".join(map(str, uids))
+        + "\nS: R3 OK done\n"
+    )
+    box = opened(server)
+    assert box.new_uids() == uids
     done(box, server)
 
 

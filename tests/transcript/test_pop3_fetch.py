@@ -8,6 +8,7 @@ import pytest
 
 from radpost.errors import LOGIN_FAILED, MAIL_REFUSED_TEMPORARILY, SERVER_PROTOCOL, TLS_FAILED, RadpostError
 from radpost.testing.scripted import ScriptedServer
+from radpost.transport import wire
 from radpost.transport.failure import ConnectionLostError, TransportError
 from radpost.transport.pop3 import Fetched, Item, Pop3Mailbox
 from radpost.transport.sasl import Bearer, Password
@@ -123,6 +124,19 @@ def test_no_other_command_during_a_fetch() -> None:
             box.delete([1])
         break
     assert not box.is_open
+    server.check()
+
+
+def test_apop_as_in_rfc_1939_where_nothing_is_private(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "is_loopback", lambda _: False)
+    server = ScriptedServer(
+        "S: +OK POP3 server ready <1896.697170952@dbc.mtview.ca.us>\nC: CAPA\nS: -ERR what\n"
+        "C: APOP mrose c4c9334bac560ecc979e58001b3e22fb\nS: +OK\nC: CAPA\nS: -ERR what\n"
+    )
+    endpoint = Endpoint("pop.example", 110, Security.NONE, timeouts=Timeouts(1, 2, 2, 2))
+    box = Pop3Mailbox(endpoint, Password("mrose", "tanstaaf"), dialler=server.dial)
+    box.open()
+    box.close()
     server.check()
 
 

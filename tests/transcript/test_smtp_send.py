@@ -1,6 +1,7 @@
 """Submission as transcripts: what we say, what a server answers, and what becomes of the mail."""
 
 import io
+import threading
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from radpost.errors import (
     RadpostError,
 )
 from radpost.testing.scripted import ScriptedServer
+from radpost.transport import wire
 from radpost.transport.failure import ConnectionLostError, TransportError
 from radpost.transport.oauth import TokenSource
 from radpost.transport.sasl import Bearer, Password
@@ -454,6 +456,29 @@ def test_auth_cram_md5_as_in_rfc_2195() -> None:
     )
     with sign_in(server, Password("tim", "tanstaaftanstaaf")) as link:
         link.open()
+    server.check()
+
+
+def test_a_mechanism_that_hides_the_password_goes_first_in_clear(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "is_loopback", lambda _: False)
+    server = ScriptedServer(
+        offering("PLAIN CRAM-MD5")
+        + "C: AUTH CRAM-MD5\nS: 334 PDE4OTYuNjk3MTcwOTUyQHBvc3RvZmZpY2UucmVzdG9uLm1jaS5uZXQ+\n"
+        + "C: dGltIGI5MTNhNjAyYzdlZGE3YTQ5NWI0ZTZlNzMzNGQzODkw\nS: 235 welcome\n"
+        + BYE
+    )
+    with sign_in(server, Password("tim", "tanstaaftanstaaf")) as link:
+        link.open()
+    server.check()
+
+
+def test_abort_from_another_thread_makes_it_uncertain() -> None:
+    server = ScriptedServer(
+        HELLO + BIG_ENVELOPE + TAKEN + f"C: BDAT {len(BIG)} LAST\n[body {len(BIG)}]\n[wait 0.3]\n"
+    )
+    link = connection(server)
+    threading.Timer(0.1, link.abort).start()
+    assert send(link, BIG).kind is Kind.UNCERTAIN
     server.check()
 
 

@@ -164,7 +164,7 @@ class ImapMailbox(ImapSession):
             number
             for response in seen
             if response.kind == "SEARCH"
-            for value in response.values()
+            for value in _atoms(response)
             if (number := as_number(value)) is not None
         ]
         # n:* names the last mail even if its UID is lower (RFC 3501 9, seq-range).
@@ -237,7 +237,7 @@ class ImapMailbox(ImapSession):
             words += f"{tag} UID FETCH {uid} (UID RFC822.SIZE BODY.PEEK[])\r\n".encode()
             pending[tag] = uid
         if words:
-            self.wire.send(words)
+            self.send(words)
 
     def _receive(
         self, pending: dict[str, int], bodies: dict[int, int], take: Callable[[bytes, int], Writer]
@@ -361,7 +361,7 @@ class ImapMailbox(ImapSession):
             if left <= 0 or not self.wire.wait(left, self._waker):
                 break
             self.untagged(self.read())
-        self.wire.send(b"DONE\r\n")
+        self.send(b"DONE\r\n")
         self.finish(tag)
 
     def _hot(self) -> None:
@@ -373,6 +373,12 @@ class ImapMailbox(ImapSession):
 
 
 Mailbox = ImapMailbox
+
+
+def _atoms(response: Response) -> list[str]:
+    # A plain split, not the grammar: a mailbox with a million mails gives a line of some megabytes.
+    text = response.parts[0] if response.parts else b""
+    return text.decode("latin-1").split() if isinstance(text, bytes) else []
 
 
 def _uid_before(text: bytes) -> int | None:

@@ -9,9 +9,10 @@ from radpost.errors import SERVER_PROTOCOL
 from radpost.transport.failure import TransportError, sanitise
 
 _DEPTH = 50
+_DIGITS = 20
 _LITERAL = re.compile(rb"~?\{(\d{1,19})\+?\}$")
 _TOKEN = re.compile(rb'\s*(?:(\()|(\))|"((?:[^"\\]|\\.)*)"|([A-Za-z0-9.]+\[[^\]]*\](?:<\d+>)?|[^\s()"]+))')
-_HEAD = re.compile(rb"^(\S+) (?:(\d+) )?([A-Za-z]+)(?: (.*))?$", re.DOTALL)
+_HEAD = re.compile(rb"^(\S+) (?:(\d{1,10}) )?([A-Za-z]+)(?: (.*))?$", re.DOTALL)
 _CODE = re.compile(rb"^\[([^\]\s]+)(?: ([^\]]*))?\] ?(.*)$", re.DOTALL)
 STATUS = frozenset({"OK", "NO", "BAD", "BYE", "PREAUTH"})
 
@@ -92,8 +93,8 @@ def parse_values(parts: Parts) -> list[Value]:
         if isinstance(part, Literal):
             stack[-1].append(part if part.data is None else part.data)
             continue
-        position = 0
-        while position < len(part.rstrip()):
+        position, end = 0, len(part.rstrip())
+        while position < end:
             match = _TOKEN.match(part, position)
             if match is None:
                 raise TransportError(SERVER_PROTOCOL, "unreadable IMAP data", reply=sanitise(part))
@@ -128,8 +129,9 @@ def pairs(values: Sequence[Value]) -> dict[str, Value]:
 
 
 def as_number(value: object) -> int | None:
-    """Return an atom's number."""
-    return int(value) if isinstance(value, str) and value.isascii() and value.isdecimal() else None
+    """Return an atom's number; one of more digits than any of IMAP's (64 bits) is none."""
+    good = isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= _DIGITS
+    return int(value) if good and isinstance(value, str) else None
 
 
 def quoted(text: str) -> bytes:

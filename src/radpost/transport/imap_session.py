@@ -71,6 +71,11 @@ class ImapSession:
             self._channel.close()
             self._channel = None
 
+    def abort(self) -> None:
+        """End whatever is under way, from another thread; it fails there with ConnectionLostError."""
+        if (channel := self._channel) is not None:
+            channel.abort()
+
     def logout(self) -> None:
         """Take leave and close; never fails."""
         if self._channel is not None:
@@ -156,7 +161,7 @@ class ImapSession:
                 reply, pending = pending, None
             else:
                 reply = exchange.respond(_challenge(answer))
-            self.wire.send(base64.b64encode(reply) + b"\r\n")
+            self.send(base64.b64encode(reply) + b"\r\n")
 
     # commands
 
@@ -170,8 +175,16 @@ class ImapSession:
     def begin(self, command: bytes) -> str:
         """Send a command and return its tag."""
         tag = self.next_tag()
-        self.wire.send(tag.encode() + b" " + command + b"\r\n")
+        self.send(tag.encode() + b" " + command + b"\r\n")
         return tag
+
+    def send(self, data: bytes) -> None:
+        """Send; a connection that fails is closed, so that the next ``open`` makes a new one."""
+        try:
+            self.wire.send(data)
+        except TransportError:
+            self.close()
+            raise
 
     def next_tag(self) -> str:
         """Return a fresh tag."""
@@ -213,8 +226,15 @@ class ImapSession:
             self.capabilities = frozenset(response.argument.upper().split())
 
     def read(self, sink: Sink | None = None) -> Response:
-        """Read one response; a body goes to ``sink``, other literals into memory."""
-        return parse_response(self._read_parts(sink))
+        """Read one response; a body goes to ``sink``, other literals into memory.
+
+        After any error the place in the dialogue is lost, so the connection is closed.
+        """
+        try:
+            return parse_response(self._read_parts(sink))
+        except BaseException:
+            self.close()
+            raise
 
     def _read_parts(self, sink: Sink | None) -> Parts:
         parts: list[bytes | Literal] = []

@@ -123,6 +123,11 @@ class Pop3Mailbox:
         self._sign_in(banner)
         self._capa()
 
+    def abort(self) -> None:
+        """End whatever is under way, from another thread; it fails there with ConnectionLostError."""
+        if (channel := self._channel) is not None:
+            channel.abort()
+
     def _stls(self) -> None:
         if self.capabilities and "STLS" not in self.capabilities:
             raise TransportError(TLS_FAILED, "the server offers no STLS")
@@ -197,7 +202,7 @@ class Pop3Mailbox:
         if self._ask("UIDL") is not None:
             names = dict(_numbered(self._lines()))
         return tuple(
-            Item(number, int(size) if size.isdecimal() else 0, names.get(number))
+            Item(number, int(size) if _is_number(size) else 0, names.get(number))
             for number, size in sorted(sizes.items())
         )
 
@@ -319,5 +324,9 @@ Mailbox = Pop3Mailbox
 def _numbered(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
     for line in lines:
         number, _, value = line.strip().partition(" ")
-        if number.isascii() and number.isdecimal() and value:
+        if _is_number(number) and value:
             yield int(number), value.strip()
+
+
+def _is_number(text: str) -> bool:
+    return len(text) <= 20 and text.isascii() and text.isdecimal()

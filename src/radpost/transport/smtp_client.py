@@ -164,6 +164,11 @@ class ClientSession:
                 self._command("QUIT")
             self.close()
 
+    def abort(self) -> None:
+        """End whatever is under way, from another thread; it fails or is uncertain there."""
+        if (channel := self._channel) is not None:
+            channel.abort()
+
     def close(self) -> None:
         """Close at once."""
         if self._channel is not None:

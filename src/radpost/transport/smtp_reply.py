@@ -117,13 +117,18 @@ def parse_features(reply: Reply) -> Features:
             case ["STARTTLS"]:
                 found = replace(found, starttls=True)
             case ["SIZE"]:
-                limit = int(words[1]) if len(words) > 1 and words[1].isascii() and words[1].isdecimal() else 0
-                found = replace(found, size_known=True, size=limit or None)
+                found = replace(found, size_known=True, size=_limit(words[1:]))
             case ["AUTH"]:
                 auth.update(words[1:])
             case _:
                 pass
     return replace(found, auth=frozenset(auth))
+
+
+def _limit(words: Sequence[str]) -> int | None:
+    # RFC 1870 3: at most 20 digits; 0 and nothing mean that no limit is known.
+    good = bool(words) and len(words[0]) <= 20 and words[0].isascii() and words[0].isdecimal()
+    return (int(words[0]) or None) if good else None
 
 
 @dataclass(frozen=True, slots=True)

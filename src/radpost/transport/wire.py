@@ -120,6 +120,11 @@ class Channel:
         with contextlib.suppress(OSError):
             self._sock.close()
 
+    def abort(self) -> None:
+        """Make every read and write under way fail; the one thing that another thread may do."""
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+
     # reading
 
     def read_line(self, limit: int = _LINE_LIMIT) -> bytes:
