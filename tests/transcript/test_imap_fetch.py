@@ -235,6 +235,7 @@ def test_no_other_command_during_a_fetch() -> None:
             box.delete([7])
         assert caught.value.reason is INTERNAL
         break
+    assert not box.is_open, "what was asked ahead would be taken for the answer to the next command"
     done(box, server)
 
 
@@ -543,6 +544,7 @@ def test_starttls_is_not_given_up(transcript: str) -> None:
     with pytest.raises(TransportError) as caught:
         box.open()
     assert caught.value.reason is TLS_FAILED
+    assert ("in clear before" in caught.value.detail) is ("EVIL" in transcript)
     done(box, server)
 
 

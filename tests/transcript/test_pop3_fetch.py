@@ -204,6 +204,7 @@ def test_stls_is_not_given_up(transcript: str) -> None:
     with pytest.raises(TransportError) as caught:
         mailbox(server, Security.STARTTLS).open()
     assert caught.value.reason is TLS_FAILED
+    assert ("in clear before" in caught.value.detail) is ("smuggled" in transcript)
     server.check()
 
 

@@ -554,6 +554,7 @@ def test_words_smuggled_behind_starttls_end_everything() -> None:
     with pytest.raises(TransportError) as caught:
         sign_in(server, Password("u", "p"), Security.STARTTLS).open()
     assert caught.value.reason is TLS_FAILED
+    assert "in clear before" in caught.value.detail
     server.check()
 
 
