@@ -162,8 +162,8 @@ class GnuPG:
             source.seek(start)
             try:
                 return self._open(source, keys, temp=temp, limits=limits, legacy=legacy)
-            except RadpostError as error:
-                if error.reason is not ENGINE_FAULT or attempt == _RETRIES - 1:
+            except gnupg_status.TransientFaultError:
+                if attempt == _RETRIES - 1:
                     raise
                 time.sleep(0.1 * 2**attempt)
         raise AssertionError("unreachable")
@@ -182,7 +182,10 @@ class GnuPG:
             writer.write(piece)
 
         try:
-            run = self._run(["--output=-", "--decrypt"], feed(), take, limits.timeout, secret=True)
+            # in batch mode GnuPG ends at a bad signature, before it has checked the MDC
+            run = self._run(
+                ["--no-batch", "--output=-", "--decrypt"], feed(), take, limits.timeout, secret=True
+            )
             facts = gnupg_status.judge(run.report, keys.owns, legacy=legacy)
         except BaseException:
             writer.discard()
@@ -204,9 +207,12 @@ class GnuPG:
     def verify(self, data: Iterable[Buffer], signature: bytes, keys: Keys, timeout: float) -> Signature:
         """Verify a detached signature of any kind that GnuPG knows."""
         with _memory_file(signature) as handle:
-            arguments = ["--enable-special-filenames", "--verify", f"-&{handle}", "-"]
+            arguments = ["--enable-special-filenames", "--verify", "--", f"-&{handle}", "-"]
             run = self._run(arguments, iter(data), _nothing, timeout, secret=False, handles=(handle,))
-        return decisive(gnupg_status.signatures(run.report, keys.primary_of))
+        found = gnupg_status.signatures(run.report, keys.primary_of)
+        if not found:
+            raise RadpostError(ENGINE_FAULT, "GnuPG said nothing about the signature")
+        return decisive(found)
 
     def sign(self, data: Iterable[Buffer], signer: str, digest: str, timeout: float) -> bytes:
         """Return a binary detached signature."""

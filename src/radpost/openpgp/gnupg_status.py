@@ -27,6 +27,10 @@ _NO_PUBKEY_RC = "9"
 _UNSUPPORTED_RC = "4"
 
 
+class TransientFaultError(RadpostError):
+    """A fault of GnuPG that is worth another try at once."""
+
+
 @dataclass(slots=True)
 class Report:
     """The facts of one run."""
@@ -80,7 +84,7 @@ def judge(report: Report, owns: Callable[[str], bool], *, legacy: bool) -> Decry
     if recipients:
         # a key of ours is named and still "no secret key": that is the agent's memory, not the truth
         if any(owns(arguments[0].upper()) for arguments in recipients):
-            raise RadpostError(ENGINE_FAULT, "GnuPG did not use the secret key")
+            raise TransientFaultError(ENGINE_FAULT, "GnuPG did not use the secret key")
         raise RadpostError(NO_SECRET_KEY)
     if report.has("NEED_PASSPHRASE_SYM"):
         raise RadpostError(PASSWORD_ENCRYPTED)

@@ -143,10 +143,13 @@ class MessageReader:
         try:
             _Inner(self, self._max_depth).run(inner, packets.read_header(inner))
             self._only_padding(inner)
-        except (Malformed, Unsupported) as error:
-            # if the MDC is wrong, this raises TAMPERED instead; if it is right, the sender meant it so
+        except Unsupported:
+            plain.drain()  # a wrong MDC is TAMPERED, whatever it made of the packets
+            raise
+        except Malformed as error:
+            # GnuPG would release part of such data; a sender who means well does not write them
             plain.drain()
-            raise Unsupported(str(error)) from error
+            raise RadpostError(OPENPGP_MALFORMED, str(error)) from error
         plain.drain()
         self._only_padding(reader)
 
