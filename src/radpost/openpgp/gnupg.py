@@ -186,7 +186,7 @@ class GnuPG:
             run = self._run(
                 ["--no-batch", "--output=-", "--decrypt"], feed(), take, limits.timeout, secret=True
             )
-            facts = gnupg_status.judge(run.report, keys.owns, legacy=legacy)
+            facts = gnupg_status.judge(run.report, keys.owns, writer.size, legacy=legacy)
         except BaseException:
             writer.discard()
             raise

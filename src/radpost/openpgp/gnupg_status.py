@@ -70,14 +70,16 @@ class Decrypted:
     warnings: tuple[str, ...]
 
 
-def judge(report: Report, owns: Callable[[str], bool], *, legacy: bool) -> Decrypted:
-    """Decide whether the plaintext may be released; raise the reason if not (DESIGN 6)."""
+def judge(report: Report, owns: Callable[[str], bool], produced: int, *, legacy: bool) -> Decrypted:
+    """Decide whether the ``produced`` octets may be released; raise the reason if not (DESIGN 6)."""
     info = report.first("DECRYPTION_INFO")
     texts = len(report.all("PLAINTEXT"))
     if report.has("BADMDC"):
         raise RadpostError(TAMPERED)
-    if texts > 1:
+    if texts > 1 or len(report.all("DECRYPTION_INFO")) > 1:
         raise RadpostError(OPENPGP_MALFORMED, "more than one plaintext")
+    if texts:
+        _check_grammar(report, produced)
     if info is not None:
         return _judge_decrypted(report, info, texts, legacy=legacy)
     recipients = report.all("ENC_TO")
@@ -93,11 +95,26 @@ def judge(report: Report, owns: Callable[[str], bool], *, legacy: bool) -> Decry
     raise RadpostError(OPENPGP_MALFORMED, "GnuPG found no message")
 
 
+def _check_grammar(report: Report, produced: int) -> None:
+    """Refuse what GnuPG only complains about: second plaintexts, packets that end early, junk behind."""
+    errors = report.all("ERROR")
+    if any(words[0].startswith(("proc_pkt.", "decryption.")) for words in errors if words):
+        raise RadpostError(OPENPGP_MALFORMED, "GnuPG met data that do not belong there")
+    if ["3"] in report.all("NODATA"):
+        raise RadpostError(OPENPGP_MALFORMED, "an invalid packet")
+    kind, length = report.first("PLAINTEXT"), report.first("PLAINTEXT_LENGTH")
+    # other kinds are text, whose line ends GnuPG converts
+    if kind and length and kind[0] == "62" and int(length[0]) != produced:
+        raise RadpostError(OPENPGP_MALFORMED, "the literal data end too early")
+
+
 def _judge_decrypted(report: Report, info: list[str], texts: int, *, legacy: bool) -> Decrypted:
     method, cipher, aead = (int(value) for value in [*info[:2], *(info[2:3] or ["0"])])
     if not method and not aead:
         raise RadpostError(NO_INTEGRITY)
-    if not report.has("DECRYPTION_OKAY") or not (report.has("GOODMDC") or aead):
+    if report.has("DECRYPTION_FAILED") or not report.has("DECRYPTION_OKAY"):
+        raise RadpostError(TAMPERED)
+    if not (report.has("GOODMDC") or aead):
         raise RadpostError(TAMPERED)
     if cipher in LEGACY_CIPHERS and not legacy:
         raise RadpostError(LEGACY_ALGORITHM, CIPHERS[cipher])

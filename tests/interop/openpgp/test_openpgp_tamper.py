@@ -105,7 +105,8 @@ def test_data_behind_the_message_are_refused(
     message = messages[Compression.ZIP]
     literal = packets.packet(packets.LITERAL, b"b\0\0\0\0\0more")
     for more in (literal, message, b"\xff\xff\xff", b"hello"):
-        assert attempt(world.native, message + more, tmp_path) is not None
+        for engine in (world.native, world.gnupg):
+            assert attempt(engine, message + more, tmp_path) is not None
     assert attempt(world.native, message + packets.packet(packets.MARKER, b"PGP"), tmp_path) is None
 
 
@@ -176,6 +177,11 @@ def test_authentic_nonsense_gets_a_reason(world: World, tmp_path: Path, inner: b
     reason = attempt(world.native, _seipd(world, inner), tmp_path)
     assert reason is not None
     assert reason not in (NO_SECRET_KEY, NO_INTEGRITY)
+
+
+def test_gnupg_is_not_believed_where_it_is_lenient(world: World, tmp_path: Path) -> None:
+    for inner in (LITERAL + LITERAL, LITERAL[:-5], LITERAL + b"\xff\0"):
+        assert attempt(world.gnupg, _seipd(world, inner), tmp_path) is OPENPGP_MALFORMED
 
 
 def test_deep_nesting_is_bounded(world: World, tmp_path: Path) -> None:

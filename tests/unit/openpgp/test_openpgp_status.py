@@ -38,13 +38,13 @@ def test_binary_in_the_status_does_not_disturb() -> None:
 
 
 def test_integrity_needs_both_okay_and_mdc() -> None:
-    facts = gnupg_status.judge(report(*GOOD, *END), lambda _: False, legacy=False)
+    facts = gnupg_status.judge(report(*GOOD, "PLAINTEXT_LENGTH 7", *END), lambda _: False, 7, legacy=False)
     assert (facts.integrity, facts.cipher, facts.encrypted) == ("mdc", "AES256", True)
 
 
 def test_aead_is_integrity() -> None:
     lines = ["BEGIN_DECRYPTION", "DECRYPTION_INFO 0 9 2", "PLAINTEXT 62 0 ", "DECRYPTION_OKAY"]
-    assert gnupg_status.judge(report(*lines), lambda _: False, legacy=False).integrity == "aead"
+    assert gnupg_status.judge(report(*lines), lambda _: False, 7, legacy=False).integrity == "aead"
 
 
 @pytest.mark.parametrize(
@@ -61,18 +61,23 @@ def test_aead_is_integrity() -> None:
         (("ENC_TO AAAABBBBCCCCDDDD 1 0", "NO_SECKEY AAAABBBBCCCCDDDD"), ENGINE_FAULT),
         (("NEED_PASSPHRASE_SYM 9 3 2", "DECRYPTION_FAILED"), PASSWORD_ENCRYPTED),
         (("NODATA 1",), OPENPGP_MALFORMED),
+        ((*GOOD, *END, "NODATA 3"), OPENPGP_MALFORMED),
+        ((*GOOD, *END, "ERROR proc_pkt.plaintext 89_BAD_DATA"), OPENPGP_MALFORMED),
+        ((*GOOD, "PLAINTEXT_LENGTH 8", *END), OPENPGP_MALFORMED),
+        ((*GOOD, *END, *GOOD[:3], "DECRYPTION_FAILED"), OPENPGP_MALFORMED),
+        ((*GOOD, *END, "DECRYPTION_FAILED"), TAMPERED),
         ((), OPENPGP_MALFORMED),
     ],
 )
 def test_nothing_is_released_without_proof(lines: tuple[str, ...], reason: Reason) -> None:
     with pytest.raises(RadpostError) as caught:
-        gnupg_status.judge(report(*lines), lambda keyid: keyid == "AAAABBBBCCCCDDDD", legacy=False)
+        gnupg_status.judge(report(*lines), lambda keyid: keyid == "AAAABBBBCCCCDDDD", 7, legacy=False)
     assert caught.value.reason is reason
 
 
 def test_legacy_on_request_is_released_with_a_warning() -> None:
     lines = report("BEGIN_DECRYPTION", "DECRYPTION_INFO 2 3", "PLAINTEXT 62 0 ", *END)
-    assert gnupg_status.judge(lines, lambda _: False, legacy=True).warnings == ("legacy-cipher:CAST5",)
+    assert gnupg_status.judge(lines, lambda _: False, 7, legacy=True).warnings == ("legacy-cipher:CAST5",)
 
 
 @pytest.mark.parametrize(
