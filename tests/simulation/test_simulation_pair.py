@@ -108,15 +108,15 @@ class CreditLeak(Site):
 
 
 class AnswersAnswers(Site):
-    """Gives every mail that asks a receipt."""
+    """Gives the partner a receipt for anything that asks for one, receipts too."""
 
     def wanted(self, number: int) -> bool:
-        return self.arrivals[number].mail.receipt_to is not None
+        return self.arrivals[number].mail.receipt_to == self.partner
 
     def report(self, number: int) -> None:
         super().report(number)
         mail = self.arrivals[number].mail
-        if mail.receipt_to is not None:
+        if mail.receipt_to == self.partner:
             self.put_receipt(number, mail, Disposition.DISPLAYED)
 
 
