@@ -261,11 +261,13 @@ class StoreHandler:
             if not origins:
                 self._site.log.warning("object refused: nobody waits for this study")
                 return dimse.PROCESSING_FAILURE
-            self._keep(origins, context, data, association.id)
         except RadpostError as error:
-            self._site.log.warning("object refused", code=error.reason.code, name=error.reason.name)
-            return dimse.OUT_OF_RESOURCES if error.reason is DISK_FULL else dimse.PROCESSING_FAILURE
-        return dimse.SUCCESS
+            return _refused(self._site, error)
+        status = keep_object(self._site, origins, context, data)
+        if status == dimse.SUCCESS:
+            with self._lock:
+                self._bringing[association.id] = origins[0]
+        return status
 
     def released(self, association: AssociationInfo) -> None:
         """Start the quiet period."""
@@ -274,33 +276,6 @@ class StoreHandler:
     def aborted(self, association: AssociationInfo) -> None:
         """Start the quiet period: what was answered with success is as good as any."""
         self._ended(association)
-
-    def _keep(
-        self, origins: tuple[Origin, ...], context: StoreContext, data: IncomingObject, association: str
-    ) -> None:
-        stored = Stored(data.file_sha256, data.size)
-        self._site.spool.adopt([(data.path, stored)])
-        facts = ObjectFacts(
-            kind="dicom",
-            sop_class_uid=context.sop_class,
-            sop_instance_uid=context.sop_instance,
-            transfer_syntax_uid=context.transfer_syntax,
-            dataset_sha256=data.dataset_sha256,
-            file_sha256=data.file_sha256,
-            size=data.size,
-            study_uid=data.study_instance_uid or "",
-            series_uid=data.series_instance_uid or "",
-            modality=data.modality or "",
-            media_type="application/dicom",
-        )
-        now = self._site.clock()
-        with self._site.database.write() as connection:
-            objects.put_blob(connection, self._site.spool, stored, now)
-            closed = [self._collector.add(connection, origin, facts, "", now)[1] for origin in origins]
-        with self._lock:
-            self._bringing[association] = origins[0]
-        if any(closed):
-            self._site.bells.collect.ring()
 
     def _ended(self, association: AssociationInfo) -> None:
         with self._lock:
@@ -334,6 +309,41 @@ class StoreHandler:
             station.ae_title == calling_ae and _within(peer_address, station.address)
             for station in self._config.stations
         )
+
+
+def keep_object(site: Site, origins: tuple[Origin, ...], context: StoreContext, data: IncomingObject) -> int:
+    """Make an object that came by C-STORE durable and let it join its collections; return the status."""
+    stored = Stored(data.file_sha256, data.size)
+    facts = ObjectFacts(
+        kind="dicom",
+        sop_class_uid=context.sop_class,
+        sop_instance_uid=context.sop_instance,
+        transfer_syntax_uid=context.transfer_syntax,
+        dataset_sha256=data.dataset_sha256,
+        file_sha256=data.file_sha256,
+        size=data.size,
+        study_uid=data.study_instance_uid or "",
+        series_uid=data.series_instance_uid or "",
+        modality=data.modality or "",
+        media_type="application/dicom",
+    )
+    try:
+        site.spool.adopt([(data.path, stored)])
+        now = site.clock()
+        with site.database.write() as connection:
+            objects.put_blob(connection, site.spool, stored, now)
+            collector = Collector(site)
+            closed = [collector.add(connection, origin, facts, "", now)[1] for origin in origins]
+    except RadpostError as error:
+        return _refused(site, error)
+    if any(closed):
+        site.bells.collect.ring()
+    return dimse.SUCCESS
+
+
+def _refused(site: Site, error: RadpostError) -> int:
+    site.log.warning("object refused", code=error.reason.code, name=error.reason.name)
+    return dimse.OUT_OF_RESOURCES if error.reason is DISK_FULL else dimse.PROCESSING_FAILURE
 
 
 def _within(address: str, network: str) -> bool:

@@ -297,6 +297,19 @@ def collections(connection: Connection, state: str) -> list[CollectionRow]:
     return rows.many(connection, CollectionRow, statement.order_by(collection.c.priority, collection.c.id))
 
 
+def next_collection_due(connection: Connection) -> float | None:
+    """Return when the next open collection is to be closed."""
+    statement = select(func.min(collection.c.due_at)).where(collection.c.state == "open")
+    found = connection.execute(statement).scalar_one_or_none()
+    return None if found is None else float(found)
+
+
+def has_recut(connection: Connection) -> bool:
+    """Tell whether a mail is to be planned anew as another set."""
+    statement = select(mail.c.id).where(mail.c.work.in_(["recut-singly", "recut-rest"])).limit(1)
+    return connection.execute(statement).first() is not None
+
+
 def members(connection: Connection, collection_id: int) -> list[Member]:
     """Return a collection's objects in the order of their arrival."""
     statement = (

@@ -111,6 +111,25 @@ collection_object = Table(
     Column("arrived_at", Float, nullable=False),
 )
 
+retrieval = Table(
+    "retrieval",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("study_uid", String, nullable=False),
+    Column("partner", String, ForeignKey("partner.name"), nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("state", String, nullable=False),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("objects", Integer, nullable=False, default=0),
+    Column("code", Integer),
+    Column("detail", String, nullable=False, default=""),
+    Column("created_at", Float, nullable=False),
+    Column("due_at", Float),
+    Column("done_at", Float),
+    Index(None, "state", "due_at"),
+)
+"""Studies to be fetched from the institution's own PACS for a partner."""
+
 transmission = Table(
     "transmission",
     metadata,

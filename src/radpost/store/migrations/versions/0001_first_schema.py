@@ -275,6 +275,24 @@ def upgrade() -> None:
     op.create_index(op.f("ix_receipt_arrival_id"), "receipt", ["arrival_id"], unique=False)
     op.create_index(op.f("ix_receipt_state_due_at"), "receipt", ["state", "due_at"], unique=False)
     op.create_table(
+        "retrieval",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("study_uid", sa.String(), nullable=False),
+        sa.Column("partner", sa.String(), nullable=False),
+        sa.Column("priority", sa.Integer(), nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("objects", sa.Integer(), nullable=False),
+        sa.Column("code", sa.Integer(), nullable=True),
+        sa.Column("detail", sa.String(), nullable=False),
+        sa.Column("created_at", sa.Float(), nullable=False),
+        sa.Column("due_at", sa.Float(), nullable=True),
+        sa.Column("done_at", sa.Float(), nullable=True),
+        sa.ForeignKeyConstraint(["partner"], ["partner.name"], name=op.f("fk_retrieval_partner")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_retrieval")),
+    )
+    op.create_index(op.f("ix_retrieval_state_due_at"), "retrieval", ["state", "due_at"], unique=False)
+    op.create_table(
         "transmission",
         sa.Column("id", sa.String(), nullable=False),
         sa.Column("partner", sa.String(), nullable=False),

@@ -1,0 +1,91 @@
+"""Direct reception by SMTP and LMTP: 250 is said after the mail and its row are durable (DESIGN 12)."""
+
+from radpost.errors import DISK_FULL, QUARANTINE_FULL, RadpostError, Reason
+from radpost.gateway.arrivals import add_arrival
+from radpost.gateway.config import Receiver
+from radpost.gateway.site import Site
+from radpost.store import incoming
+from radpost.store.spool import SpoolWriter
+from radpost.transport.receiver import (
+    Envelope,
+    Limits,
+    Listener,
+    MailServer,
+    Protocol,
+    ServerConfig,
+    own_addresses,
+    server_context,
+)
+
+
+class Reception:
+    """One mail being received: the spool file and its envelope."""
+
+    def __init__(self, writer: SpoolWriter, envelope: Envelope) -> None:
+        self.writer = writer
+        self.envelope = envelope
+
+    def write(self, data: bytes, /) -> object:
+        """Take all of ``data``."""
+        return self.writer.write(data)
+
+
+class ReceptionHandler:
+    """What the mail server asks of the house."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    def full(self) -> Reason | None:
+        """Say why no mail is taken at present."""
+        try:
+            self._site.spool.require_space()
+        except RadpostError as error:
+            return error.reason if error.reason is DISK_FULL else DISK_FULL
+        with self._site.database.read() as connection:
+            held = incoming.quarantine_bytes(connection)
+        return QUARANTINE_FULL if held >= self._site.config.limits.quarantine_bytes else None
+
+    def begin(self, envelope: Envelope) -> Reception:
+        """Start a spool file."""
+        return Reception(self._site.spool.writer(), envelope)
+
+    def commit(self, sink: Reception) -> None:
+        """Make the mail durable with its row; the sender hears 250 after this."""
+        with sink.writer as writer:
+            stored = writer.commit()
+        with self._site.database.write() as connection:
+            add_arrival(
+                self._site,
+                connection,
+                stored,
+                source=sink.envelope.protocol.lower(),
+                envelope_from=sink.envelope.sender,
+                recipient=self._site.address,
+                now=self._site.clock(),
+            )
+        self._site.bells.open.ring()
+
+    def abort(self, sink: Reception) -> None:
+        """Throw away what was written."""
+        sink.writer.__exit__(None, None, None)
+
+
+def server_for(site: Site, receiver: Receiver) -> MailServer[Reception]:
+    """Return the configured mail server, not yet started."""
+    tls = None
+    if receiver.certificate:
+        tls = server_context(site.config.path(receiver.certificate), site.config.path(receiver.key))
+    protocol = Protocol.LMTP if receiver.protocol == "lmtp" else Protocol.SMTP
+    config = ServerConfig(
+        name=receiver.name,
+        listeners=(Listener(receiver.port, protocol, receiver.host),),
+        is_ours=own_addresses(site.address),
+        domains=frozenset({site.domain.lower()}),
+        tls=tls,
+        require_tls=receiver.require_tls,
+        limits=Limits(message_size=receiver.max_mail_bytes),
+        spool=site.spool.root,
+        min_free=site.config.limits.disk_reserve_bytes,
+    )
+    return MailServer(config, ReceptionHandler(site))

@@ -1,0 +1,97 @@
+"""Stored deadlines that have come: overdue receipts, incomplete sets, standing transmissions, old files."""
+
+from typing import Final
+
+from radpost.errors import INCOMPLETE_FRAGMENTS
+from radpost.gateway import machines
+from radpost.gateway.alarms import About, write_records
+from radpost.gateway.arrivals import apply_incoming
+from radpost.gateway.outbox import Outbox
+from radpost.gateway.site import Site
+from radpost.store import cleaning, incoming, outgoing
+from radpost.transfer import incoming as incoming_machine
+from radpost.transfer import incoming_set as set_machine
+from radpost.transfer.actions import TimerDue
+from radpost.transfer.outgoing import Phase
+
+GRACE_SECONDS: Final = 60.0
+CLEAN_EVERY_SECONDS: Final = 15.0
+
+
+class Timekeeper:
+    """Looks for deadlines that have passed and feeds them to the machines."""
+
+    def __init__(self, site: Site, outbox: Outbox) -> None:
+        self._site = site
+        self._outbox = outbox
+        self._cleaned_at = 0.0
+
+    def step(self) -> None:
+        """Handle all deadlines that have passed."""
+        now = self._site.clock()
+        self._overdue_mails(now)
+        self._standing_transmissions(now)
+        self._incomplete_sets(now)
+        self._incomplete_fragments(now)
+        if now - self._cleaned_at >= CLEAN_EVERY_SECONDS:
+            self._cleaned_at = now
+            cleaning.collect(self._site.database, self._site.spool, now, GRACE_SECONDS)
+
+    def _overdue_mails(self, now: float) -> None:
+        with self._site.database.read() as connection:
+            rows = outgoing.due_mails(connection, now, [Phase.ON_SERVER.value])
+        for row in rows:
+            with self._site.database.write() as connection:
+                self._outbox.mail_event(connection, row.id, TimerDue(), now)
+        if rows:
+            self._site.bells.seal.ring()
+
+    def _standing_transmissions(self, now: float) -> None:
+        with self._site.database.read() as connection:
+            rows = outgoing.due_transmissions(connection, now)
+        for row in rows:
+            with self._site.database.write() as connection:
+                self._outbox.transmission_event(connection, row.id, TimerDue(), now)
+
+    def _incomplete_sets(self, now: float) -> None:
+        policy = set_machine.SetPolicy(self._site.config.limits.incomplete_set_seconds)
+        with self._site.database.read() as connection:
+            rows = incoming.due_sets(connection, now)
+        for row in rows:
+            with self._site.database.write() as connection:
+                before = machines.load(set_machine.IncomingSet, row.machine)
+                after, actions = set_machine.decide_set(before, TimerDue(), now, policy)
+                incoming.put_set(
+                    connection,
+                    {
+                        "partner": row.partner,
+                        "set_id": row.set_id,
+                        "objects": row.objects,
+                        "state": row.state,
+                        "machine": machines.dump(after),
+                        "study_uid": row.study_uid,
+                        "first_at": row.first_at,
+                        "last_at": row.last_at,
+                        "due_at": after.due,
+                    },
+                )
+                write_records(connection, actions, f"set {row.set_id} from {row.partner}", now)
+
+    def _incomplete_fragments(self, now: float) -> None:
+        """Give up a group of fragments after its deadline: alarm, and quarantine what is here."""
+        policy = set_machine.AssemblyPolicy(self._site.config.limits.fragment_wait_seconds)
+        with self._site.database.read() as connection:
+            groups = incoming.due_assemblies(connection, now)
+        for from_address, fragment_id, text in groups:
+            with self._site.database.write() as connection:
+                before = machines.load(set_machine.Assembly, text)
+                after, actions = set_machine.decide_assembly(before, TimerDue(), now, policy)
+                rows = incoming.fragments(connection, from_address, fragment_id)
+                about = About(arrival_id=rows[0].id if rows else None)
+                write_records(connection, actions, f"fragments from {from_address}", now, about)
+                incoming.put_assembly(
+                    connection, from_address, fragment_id, machines.dump(after), "incomplete", after.due
+                )
+                for row in rows:
+                    failed = incoming_machine.Failed(INCOMPLETE_FRAGMENTS)
+                    apply_incoming(self._site, connection, row.id, [failed], now)
