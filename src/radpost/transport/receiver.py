@@ -157,9 +157,14 @@ class MailServer(Generic[S]):
                     sock.send(_BUSY)
             sock.close()
             return
-        sock.settimeout(self.config.timeouts.handshake)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        try:
+            sock.settimeout(self.config.timeouts.handshake)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        except OSError:  # gone already
+            sock.close()
+            self._ledger.leave(peer)
+            return
         connection = Connection(self.config, self._handler, self._ledger, self.stopping, sock, listener, peer)
         thread = threading.Thread(target=self._serve, args=(connection,), name="mail-session", daemon=True)
         with self._lock:

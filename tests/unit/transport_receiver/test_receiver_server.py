@@ -407,3 +407,37 @@ def test_invariant_8_memory_does_not_grow_with_the_mail(verb: str) -> None:
             tracemalloc.stop()
     assert mailbox.mails[0].size > len(block) * blocks
     assert peak < 3_000_000
+
+
+def test_a_peer_that_resets_at_once_does_not_end_the_service() -> None:
+    with serving() as (server, _):
+        for _ in range(50):
+            sock = socket.create_connection(("127.0.0.1", server.ports[0]), timeout=10)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            sock.close()
+        with client(server.ports[0]) as smtp:
+            assert smtp.noop()[0] == 250
+
+
+def test_a_failed_handshake_ends_only_its_connection(tmp_path: Path) -> None:
+    config = replace(
+        CONFIG,
+        tls=TestAuthority(tmp_path).issue().server_context(),
+        listeners=(Listener(0, implicit_tls=True), Listener(0)),
+    )
+    with serving(config) as (server, _):
+        with raw(server.ports[0]) as peer:
+            peer.say(b"EHLO client.example\r\n")
+            said = b""
+            with contextlib.suppress(ConnectionResetError):
+                said = peer.file.read()
+            assert b"220" not in said
+        with client(server.ports[1]) as smtp:
+            assert smtp.noop()[0] == 250
+
+
+def test_the_server_starts_again_after_a_stop() -> None:
+    server = MailServer(CONFIG, MemoryMailbox())
+    for _ in range(2):
+        with server, client(server.ports[0]) as smtp:
+            assert smtp.noop()[0] == 250

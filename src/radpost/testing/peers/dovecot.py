@@ -47,6 +47,10 @@ namespace inbox {{
 }}
 service anvil {{
   chroot =
+  # no growing delay after wrong passwords
+  unix_listener anvil-auth-penalty {{
+    mode = 0
+  }}
 }}
 service stats {{
   chroot =

@@ -198,6 +198,7 @@ class Postfix(Peer):
             "smtpd_client_message_rate_limit": "0",
             "smtpd_client_recipient_rate_limit": "0",
             "smtpd_peername_lookup": "no",
+            "smtpd_error_sleep_time": "0",
             "smtp_host_lookup": "native",
             # impatient, so that tests of 4xx replies see the second attempt
             "queue_run_delay": "1s",

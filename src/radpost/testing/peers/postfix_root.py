@@ -67,14 +67,37 @@ class Instance:
             lines.append(f"{name} = {text}\n")
         (self.etc / "main.cf").write_text("".join(lines), "utf-8")
         (self.etc / "master.cf").write_text(master, "utf-8")
+        for path in self.etc.iterdir():
+            # Postfix reads a file of this second again and again, because it might still be changing
+            os.utime(path, (time.time() - 60, time.time() - 60))
 
     def start(self) -> None:
-        """Start the master; it is in the background when this returns."""
+        """Start the master; it is in the background and initialised when this returns.
+
+        ``postfix start`` would first check the permissions of everything it owns; what it would make
+        for a new queue is listed in ``postfix-files`` and is made here.
+        """
+        for line in (self.etc / "postfix-files").read_text("utf-8").splitlines():
+            if line.startswith("$queue_directory/") and line.count(":") >= 5:
+                path, kind, owner, group, mode = line.split(":")[:5]
+                if kind == "d":
+                    self._make(path.partition("/")[2], owner, group, int(mode, 8))
         done = subprocess.run(
-            ["/usr/sbin/postfix", "-c", str(self.etc), "start"], capture_output=True, check=False, timeout=60
+            [str(_DAEMONS / "master"), "-c", str(self.etc), "-w"],
+            capture_output=True,
+            check=False,
+            timeout=60,
+            start_new_session=True,
         )
         if done.returncode:
             raise RuntimeError(done.stderr.decode("utf-8", "replace") + self.log())
+
+    def _make(self, name: str, owner: str, group: str, mode: int) -> None:
+        path = self.queue / name
+        path.mkdir(exist_ok=True)
+        names = {"$mail_owner": "postfix", "$setgid_group": "postdrop", "-": "root"}
+        shutil.chown(path, names.get(owner, owner), names.get(group, group))
+        path.chmod(mode)
 
     def master(self) -> int | None:
         """Return the process id of the master, as it wrote it itself."""
@@ -90,9 +113,10 @@ class Instance:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)  # the master passes it to its own process group
                 end = time.monotonic() + 10
-                while time.monotonic() < end:
-                    os.kill(pid, 0)
-                    time.sleep(0.02)
+                while _runs(pid):
+                    if time.monotonic() > end:
+                        break
+                    time.sleep(0.01)
                 os.killpg(pid, signal.SIGKILL)
         # children may write a last time while the tree is removed
         for _ in range(5):
@@ -127,6 +151,15 @@ class Instance:
             )
             return "flushed"
         return f"unknown command {word}"
+
+
+def _runs(pid: int) -> bool:
+    """Tell whether a process runs; one that only waits to be collected by its parent does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"
 
 
 def serve(commands: TextIO, answers: TextIO) -> int:
