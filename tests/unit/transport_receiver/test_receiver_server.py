@@ -185,6 +185,27 @@ def test_disk_full_in_the_middle_is_452_and_the_session_goes_on() -> None:
     assert len(mailbox.aborted) == 1
 
 
+@pytest.mark.parametrize("mail", [b"DATA\r\nabc\r\n.\r\n", b"BDAT 5 LAST\r\nabc\r\n"])
+def test_invariant_1_disk_full_in_the_block_that_ends_the_mail_is_452(mail: bytes) -> None:
+    class Full(MemorySink):
+        def write(self, data: bytes, /) -> int:
+            if data == b"abc\r\n":
+                raise OSError(28, "No space left on device")
+            return super().write(data)
+
+    class FullMailbox(MemoryMailbox):
+        def begin(self, envelope: object) -> MemorySink:
+            return Full(super().begin(envelope).envelope)  # type: ignore[arg-type]  # the same object, passed on
+
+    with serving(mailbox=FullMailbox()) as (server, mailbox), raw(server.ports[0]) as peer:
+        open_mail(peer)
+        peer.say(mail)
+        codes = [peer.hear_code() for _ in range(2 if mail.startswith(b"DATA") else 1)]
+        assert codes[-1] == 452
+        assert not mailbox.mails
+        assert len(mailbox.aborted) == 1
+
+
 def test_watermark_and_full_quarantine_are_452_at_mail(tmp_path: Path) -> None:
     for config, mailbox in (
         (replace(CONFIG, spool=tmp_path, min_free=1 << 60), MemoryMailbox()),
