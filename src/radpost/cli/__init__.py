@@ -1,46 +1,64 @@
 """The command ``radpost``: one file per command, read like a table of contents."""
 
+import importlib
 import sys
 from collections.abc import Callable
 
+import click
 import typer
+from typer.core import TyperGroup
 
 from radpost.errors import RadpostError
+
+COMMANDS = (
+    "init",
+    "run",
+    "demo",
+    "send",
+    "status",
+    "show",
+    "retry",
+    "quarantine",
+    "partner",
+    "key",
+    "doctor",
+)
+"""In the order in which a person needs them; each is imported when it is asked for."""
+
+
+class _Commands(TyperGroup):
+    """Finds a command in the module of its name: a function, or a group made by ``commands()``."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"radpost.cli.{cmd_name}")
+        if hasattr(module, "commands"):
+            group: typer.Typer = module.commands()
+            command = typer.main.get_command(group)
+        else:
+            single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+            single.command(cmd_name)(getattr(module, cmd_name))
+            command = typer.main.get_command(single)
+        command.name = cmd_name
+        return command
 
 
 def app() -> typer.Typer:
     """Return the whole command line."""
-    from radpost.cli import (  # noqa: PLC0415  each command is imported when it is asked for
-        demo,
-        doctor,
-        init,
-        key,
-        partner,
-        quarantine,
-        retry,
-        run,
-        send,
-        show,
-        status,
-    )
-
     root = typer.Typer(
         name="radpost",
+        cls=_Commands,
         help="Radiology studies by encrypted e-mail.",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    for command in (init.init, run.run, demo.demo, send.send, status.status, show.show, retry.retry):
-        root.command()(command)
-    for name, group in (
-        ("quarantine", quarantine.commands()),
-        ("partner", partner.commands()),
-        ("key", key.commands()),
-    ):
-        root.add_typer(group, name=name)
-    root.command()(doctor.doctor)
+    root.callback()(lambda: None)
     return root
 
 
