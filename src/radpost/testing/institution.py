@@ -203,7 +203,7 @@ class Institution:
             partners.put_key(connection, row)
 
 
-def toml_server(name: str, **values: Any) -> str:
+def toml_server(name: str, /, **values: Any) -> str:
     """Return a TOML table, such as ``[submission]`` or ``[[mailbox]]``."""
     lines = [name if name.startswith("[") else f"[{name}]"]
     for key, value in values.items():
