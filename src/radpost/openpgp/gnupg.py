@@ -9,6 +9,7 @@ import os
 import selectors
 import shutil
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -37,6 +38,7 @@ from radpost.openpgp.values import (
     Signature,
     Source,
     decisive,
+    octets,
 )
 
 _COMMON = (
@@ -85,14 +87,25 @@ class Run:
 
 
 def prepare_home(home: Path) -> None:
-    """Make a private home with the agent's settings; its path must be short (socket paths are)."""
-    if len(os.fsencode(home.absolute())) > _MAX_HOME:
-        raise RadpostError(ENGINE_FAULT, "the path of the key home is too long for sockets")
+    """Make a private home with the agent's settings."""
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     home.chmod(0o700)
     conf = home / "gpg-agent.conf"
     if not conf.exists():
         conf.write_text(_AGENT_CONF, encoding="ascii")
+
+
+@contextlib.contextmanager
+def short_path(home: Path) -> Iterator[Path]:
+    """Give a path of a home that is short enough for the agent's sockets: a link to it, if need be."""
+    home = home.absolute()
+    if len(os.fsencode(home)) <= _MAX_HOME:
+        yield home
+        return
+    with tempfile.TemporaryDirectory(prefix="rp-", dir="/tmp") as folder:  # mode 0700, random
+        link = Path(folder) / "h"
+        link.symlink_to(home)
+        yield link
 
 
 class GnuPG:
@@ -104,6 +117,8 @@ class GnuPG:
         if program is None or shutil.which("gpg-agent") is None or shutil.which("gpgconf") is None:
             raise RadpostError(PROGRAM_MISSING, "Debian package gnupg (gpg, gpg-agent)")
         self.home = home
+        self._stack = contextlib.ExitStack()
+        self._path = self._stack.enter_context(short_path(home))
         self._program = program
         self._slots = threading.BoundedSemaphore(parallel)
         self._lock = threading.Lock()
@@ -114,7 +129,8 @@ class GnuPG:
         with self._lock:
             if self._agent:
                 self._agent = False
-                stop_agent(self.home)
+                _stop(self._path)
+            self._stack.close()
 
     def small(self, arguments: Sequence[str], data: bytes = b"", *, secret: bool = False) -> Run:
         """Run with small input and output."""
@@ -226,7 +242,7 @@ class GnuPG:
     def _launch_agent(self) -> None:
         with self._lock:
             if not self._agent:
-                _gpgconf(self.home, "--launch")
+                _gpgconf(self._path, "--launch")
                 self._agent = True
 
     def _run(
@@ -242,14 +258,14 @@ class GnuPG:
         if secret:
             self._launch_agent()
         with self._slots, _memory_file() as status, _memory_file() as errors:
-            command = [self._program, "--homedir", str(self.home), *_COMMON, f"--status-fd={status}"]
+            command = [self._program, "--homedir", str(self._path), *_COMMON, f"--status-fd={status}"]
             with subprocess.Popen(
                 [*command, *arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 pass_fds=(status, *handles),
-                env=_environment(self.home),
+                env=_environment(self._path),
                 bufsize=0,
             ) as process:
                 try:
@@ -308,7 +324,7 @@ def _advance(target: int, pending: memoryview, feed: Iterator[Buffer]) -> memory
         piece = next(feed, None)
         if piece is None:
             return memoryview(b"")
-        pending = memoryview(piece)
+        pending = octets(piece)
     try:
         written = os.write(target, pending[:_PIPE])
     except BlockingIOError:
@@ -320,7 +336,7 @@ def _advance(target: int, pending: memoryview, feed: Iterator[Buffer]) -> memory
         piece = next(feed, None)
         if piece is None:
             break
-        rest = memoryview(piece)
+        rest = octets(piece)
     return rest
 
 
@@ -340,7 +356,7 @@ class _Counter:
 
     def __iter__(self) -> Iterator[Buffer]:
         for item in self._source:
-            data = item.data if isinstance(item, Chunk) else item
+            data = octets(item.data if isinstance(item, Chunk) else item)
             self.size += len(data)
             yield data
 
@@ -390,7 +406,12 @@ def _gpgconf(home: Path, action: str) -> None:
         raise RadpostError(ENGINE_FAULT, f"gpg-agent cannot be controlled ({action})") from error
 
 
+def _stop(path: Path) -> None:
+    with contextlib.suppress(RadpostError):
+        _gpgconf(path, "--kill")
+
+
 def stop_agent(home: Path) -> None:
     """End the agent of this home and no other."""
-    with contextlib.suppress(RadpostError):
-        _gpgconf(home, "--kill")
+    with short_path(home) as path:
+        _stop(path)

@@ -38,6 +38,7 @@ from radpost.openpgp.values import (
     Signature,
     Source,
     decisive,
+    octets,
 )
 from radpost.words import Verdict
 
@@ -84,8 +85,8 @@ class NativeEngine:
         size = 0
         for item in source:
             chunk = item if isinstance(item, Chunk) else Chunk(item)
-            size += len(chunk.data)
             for piece in _slices(chunk.data):
+                size += len(piece)
                 if signing is not None:
                     running.update(piece)
                 literal.write(piece, compressible=chunk.compressible)
@@ -201,7 +202,7 @@ def detached_packets(signature: bytes) -> list[bytes]:
 
 def _slices(data: Buffer) -> Iterator[memoryview]:
     """Cut into pieces that stay in the cache from the hash to the compressor."""
-    view = memoryview(data).cast("B") if len(data) else memoryview(b"")
+    view = octets(data)
     for at in range(0, len(view), _SLICE):
         yield view[at : at + _SLICE]
 

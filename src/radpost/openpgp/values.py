@@ -15,6 +15,12 @@ Buffer = bytes | bytearray | memoryview | mmap.mmap
 """What carries bytes without a copy."""
 
 
+def octets(data: Buffer) -> memoryview:
+    """Return a buffer of any shape, pixels for example, as a view of octets."""
+    view = memoryview(data)
+    return view.cast("B") if view.nbytes else memoryview(b"")
+
+
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """A piece of what is to be sealed; ``compressible`` is decided per object by `measure_gain`."""

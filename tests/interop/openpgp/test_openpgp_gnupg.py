@@ -1,5 +1,6 @@
 """GnuPG reads and verifies all that we write, and we read all that it writes (DESIGN 6)."""
 
+import array
 import io
 import os
 import threading
@@ -16,6 +17,7 @@ from radpost.errors import (
     NO_USABLE_KEY,
     OWN_KEY_UNUSABLE,
     PASSWORD_ENCRYPTED,
+    PROGRAM_MISSING,
     RESOURCE_LIMIT,
     RadpostError,
 )
@@ -386,6 +388,28 @@ def test_home_is_reused_swept_and_its_agent_ends(world: World, short_home: Path,
         assert oct(first.stat().st_mode & 0o777) == "0o700"
 
 
+def test_keyrings_grow_by_inheritance_and_forget_what_is_not_wanted(
+    world: World, short_home: Path, tmp_path: Path
+) -> None:
+    home = short_home / "i"
+    signed = world.peer.seal(b"x", [world.own("ecc")], signer=world.partner.fingerprint)
+    sets = [
+        [],
+        [world.partner.public],
+        [world.stranger.public, world.partner.public],
+        [world.stranger.public],
+    ]
+    for others in sets:
+        with Keyring(home, [world.ecc.secret], others) as keyring:
+            assert len(keyring.certs) == 1 + len(others)
+            known = world.partner.public in others
+            for engine in (CompositeEngine(keyring), GnuPGEngine(keyring)):
+                verdict = opened(engine, signed, tmp_path)[0].signature.verdict
+                assert verdict is (Verdict.GOOD if known else Verdict.UNKNOWN_KEY)
+            secrets = list((keyring.gnupg.home / "private-keys-v1.d").iterdir())
+            assert {file.stat().st_mode & 0o777 for file in secrets} == {0o600}
+
+
 def _agents(home: Path) -> list[int]:
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
@@ -409,7 +433,44 @@ def _gone(pids: list[int]) -> None:
     pytest.fail("the agent still runs")
 
 
-def test_a_home_with_a_long_path_is_refused(tmp_path: Path) -> None:
+def test_a_home_with_a_long_path_works(world: World, tmp_path: Path) -> None:
+    """Sockets have short paths (108 octets); a data directory may have a long one."""
+    message = world.peer.seal(b"x", [world.own("ecc")])
+    home = tmp_path / ("x" * 90)
+    with Keyring(home, [world.ecc.secret], []) as keyring:
+        assert opened(GnuPGEngine(keyring), message, tmp_path)[1] == b"x"
+        assert (keyring.gnupg.home / "S.gpg-agent").is_socket()
+        links = {link: link.resolve() for link in Path("/tmp").glob("rp-*/h")}
+        assert keyring.gnupg.home in links.values()
+    assert not any(link.resolve() == keyring.gnupg.home for link in Path("/tmp").glob("rp-*/h"))
+    wait = threading.Event()
+    while (keyring.gnupg.home / "S.gpg-agent").exists():
+        wait.wait(0.05)
+
+
+def test_pixels_and_maps_are_buffers_too(world: World) -> None:
+    pixels = array.array("h", range(-500, 500))
+    for engine in (world.native, world.gnupg):
+        for compress in Compression:
+            out = io.BytesIO()
+            source: list[Chunk | bytearray | bytes] = [Chunk(memoryview(pixels)), bytearray(b"x"), b""]
+            sealed = engine.seal(source, out, recipients=[world.own("ecc")], signer=None, compress=compress)
+            assert sealed.plaintext_size == 2001
+            assert world.peer.open(out.getvalue()).plaintext == pixels.tobytes() + b"x"
+
+
+def test_gnupg_that_dies_is_a_fault(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "gpg"
+    program.write_text("#!/bin/sh\nkill -9 $$\n")
+    program.chmod(0o700)
+    monkeypatch.setattr(world.keyring.gnupg, "_program", str(program))
     with pytest.raises(RadpostError) as caught:
-        Pipe(tmp_path / ("x" * 90))
+        opened(world.gnupg, world.peer.seal(b"x", [world.own("ecc")]), tmp_path)
     assert caught.value.reason is ENGINE_FAULT
+
+
+def test_a_missing_program_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(RadpostError) as caught:
+        Pipe(tmp_path / "h")
+    assert caught.value.reason is PROGRAM_MISSING
