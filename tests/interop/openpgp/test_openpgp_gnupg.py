@@ -4,6 +4,7 @@ import array
 import io
 import os
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -339,6 +340,31 @@ def test_large_plaintext_goes_to_an_unlinked_file(world: World, tmp_path: Path) 
         assert result.plaintext.open().read() == MIXED
         assert list(tmp_path.iterdir()) == []
         result.plaintext.close()
+
+
+def test_memory_does_not_grow_with_the_size(world: World, tmp_path: Path) -> None:
+    """DESIGN invariant 8: a study of any size passes in constant memory, in both directions."""
+    block = os.urandom(1 << 20)
+
+    def peak(count: int) -> int:
+        file = tmp_path / "sealed"
+        own = world.own("ecc")
+        tracemalloc.start()
+        try:
+            with file.open("w+b", buffering=0) as sink:
+                source = (Chunk(block, compressible=False) for _ in range(count))
+                world.native.seal(source, sink, recipients=[own], signer=own, armor=False)
+                sink.seek(0)
+                result = world.native.open(sink, temp=tmp_path, limits=Limits(memory=1 << 20))
+            assert result.plaintext.size == count << 20
+            result.plaintext.close()
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    small, large = peak(4), peak(40)
+    assert large < 16 << 20
+    assert large < small * 1.2
 
 
 def test_sealing_fails_before_anything_is_written(world: World) -> None:
