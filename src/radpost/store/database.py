@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sqlite3
 import stat
 import threading
 from collections.abc import Iterator
@@ -12,13 +13,17 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import QueuePool
 
-from radpost.errors import STORE_UNUSABLE, RadpostError
+from radpost.errors import DISK_FULL, STORE_UNUSABLE, RadpostError
 
 HEAD: Final = "0001"
 """The migration that this code needs."""
 
 BUSY_TIMEOUT_SECONDS: Final = 30
-_NETWORK_FILE_SYSTEMS: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "ceph"})
+_NETWORK_FILE_SYSTEMS: Final = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "afs", "lustre", "gpfs", "glusterfs"}
+    | {f"fuse.{name}" for name in ("sshfs", "ceph", "glusterfs", "s3fs", "rclone", "davfs", "curlftpfs")}
+)
+_MOUNTS: Final = Path("/proc/self/mounts")
 
 
 class Database:
@@ -45,8 +50,8 @@ class Database:
                     return None
                 row = connection.execute(text("SELECT version_num FROM alembic_version")).first()
                 return None if row is None else str(row[0])
-        except DatabaseError as error:
-            raise RadpostError(STORE_UNUSABLE, f"{self.path.name}: {error.orig}") from error
+        except (DatabaseError, sqlite3.DatabaseError) as error:
+            raise _trouble(error) from error
 
     def ready(self) -> "Database":
         """Bring the schema to ``HEAD`` if it is older; refuse a newer one."""
@@ -54,8 +59,11 @@ class Database:
         if version != HEAD:
             from radpost.store.migrate import upgrade  # noqa: PLC0415  alembic costs 10 MB; needed once
 
-            with self._write_lock:
-                upgrade(self._engine, version)
+            try:
+                with self._write_lock:
+                    upgrade(self._engine, version)
+            except (DatabaseError, sqlite3.DatabaseError) as error:
+                raise _trouble(error) from error
             self.path.chmod(stat.S_IRUSR | stat.S_IWUSR)
         return self
 
@@ -63,28 +71,33 @@ class Database:
     def write(self) -> Iterator[Connection]:
         """Run a write transaction: committed and durable when the block ends, rolled back if it raises."""
         with self._write_lock:
-            if self._writer is None:
-                self._writer = self._engine.connect()
-            connection = self._writer
             try:
+                if self._writer is None:
+                    self._writer = self._engine.connect()
+                connection = self._writer
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
                 yield connection
                 connection.exec_driver_sql("COMMIT")
             except BaseException as error:
                 self._abandon()
-                if isinstance(error, OperationalError):
-                    raise RadpostError(STORE_UNUSABLE, str(error.orig)) from error
+                if _is_trouble(error):
+                    raise _trouble(error) from error
                 raise
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
         """Run a read transaction on the last committed state."""
-        with self._engine.connect() as connection:
-            connection.exec_driver_sql("BEGIN")
-            try:
-                yield connection
-            finally:
-                connection.exec_driver_sql("ROLLBACK")
+        try:
+            with self._engine.connect() as connection:
+                connection.exec_driver_sql("BEGIN")
+                try:
+                    yield connection
+                finally:
+                    connection.exec_driver_sql("ROLLBACK")
+        except (DatabaseError, sqlite3.DatabaseError) as error:
+            if _is_trouble(error):
+                raise _trouble(error) from error
+            raise
 
     def close(self) -> None:
         """Close all connections."""
@@ -128,9 +141,22 @@ def _engine(path: Path) -> Engine:
     return engine
 
 
-def _refuse_network_file_system(folder: Path) -> None:
+def _is_trouble(error: BaseException) -> bool:
+    """Tell trouble of the file or the disk from a mistake in a statement or a broken constraint."""
+    if isinstance(error, OperationalError):
+        return True
+    kind = type(error.orig) if isinstance(error, DatabaseError) else type(error)
+    return kind in (sqlite3.DatabaseError, sqlite3.OperationalError)
+
+
+def _trouble(error: BaseException) -> RadpostError:
+    cause = error.orig if isinstance(error, DatabaseError) else error
+    full = getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    return RadpostError(DISK_FULL if full else STORE_UNUSABLE, f"database: {cause}")
+
+
+def _refuse_network_file_system(folder: Path, mounts: Path = _MOUNTS) -> None:
     """WAL needs shared memory, and a network file system's fsync promises nothing we could pass on."""
-    mounts = Path("/proc/self/mounts")
     if not mounts.exists():
         return
     target = os.path.realpath(folder)

@@ -109,6 +109,7 @@ collection_object = Table(
     Column("file_sha256", String(64), nullable=False),
     Column("name", String, nullable=False, default=""),
     Column("arrived_at", Float, nullable=False),
+    Index(None, "file_sha256"),
 )
 
 retrieval = Table(
@@ -187,6 +188,7 @@ mail = Table(
     Index(None, "work", "priority", "due_at"),
     Index(None, "state", "due_at"),
     Index(None, "partner", "state"),
+    Index(None, "sealed_sha256"),
 )
 
 mail_object = Table(
@@ -199,6 +201,7 @@ mail_object = Table(
     Column("name", String, nullable=False),
     Column("truths", Text, nullable=False, default="{}"),
     Index(None, "object_id"),
+    Index(None, "file_sha256"),
 )
 
 message = Table(

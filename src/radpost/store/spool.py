@@ -85,11 +85,13 @@ class Spool:
         """Make finished temporary files durable under their hashes: sync each, rename, sync each folder once.
 
         Raises:
-            RadpostError: DISK_FULL or STORE_UNUSABLE; nothing may then be acknowledged.
+            RadpostError: DISK_FULL or STORE_UNUSABLE; nothing may then be acknowledged, and the temporary
+                files are gone: a second sync of the same pages could say yes without having written them.
         """
+        waiting = list(files)
         shards: set[Path] = set()
         try:
-            for path, stored in files:
+            for path, stored in waiting:
                 descriptor = os.open(path, os.O_RDONLY)
                 try:
                     os.fdatasync(descriptor)
@@ -101,6 +103,9 @@ class Spool:
             for shard in shards:
                 _sync_folder(shard)
         except OSError as error:
+            for path, _ in waiting:
+                with contextlib.suppress(OSError):
+                    path.unlink(missing_ok=True)
             raise trouble(error) from error
 
     def add_file(self, source: Path) -> Stored:
@@ -142,6 +147,7 @@ class SpoolWriter:
         self._spool = spool
         self._path = spool.temporary()
         self._hash = hashlib.sha256()
+        self._spent = False
         self.size = 0
         try:
             descriptor = os.open(
@@ -156,6 +162,7 @@ class SpoolWriter:
         try:
             self._file.write(data)
         except OSError as error:
+            self._spent = True
             raise trouble(error) from error
         self._hash.update(data)
         count = data.nbytes if isinstance(data, memoryview) else len(data)
@@ -163,7 +170,13 @@ class SpoolWriter:
         return count
 
     def commit(self) -> Stored:
-        """Sync, name by hash, sync the folder; the file is durable when this returns."""
+        """Sync, name by hash, sync the folder; the file is durable when this returns.
+
+        There is no second try, neither after a failed write nor after a failed sync.
+        """
+        if self._spent:
+            raise RadpostError(STORE_UNUSABLE, "this file failed before, or is finished")
+        self._spent = True
         try:
             self._file.flush()
             os.fdatasync(self._file.fileno())

@@ -338,6 +338,9 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["object_id"], ["object.id"], name=op.f("fk_collection_object_object_id")),
         sa.PrimaryKeyConstraint("collection_id", "object_id", name=op.f("pk_collection_object")),
     )
+    op.create_index(
+        op.f("ix_collection_object_file_sha256"), "collection_object", ["file_sha256"], unique=False
+    )
     op.create_table(
         "delivery",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -418,6 +421,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("transmission_id", "part", name=op.f("uq_mail_transmission_id_part")),
     )
     op.create_index(op.f("ix_mail_partner_state"), "mail", ["partner", "state"], unique=False)
+    op.create_index(op.f("ix_mail_sealed_sha256"), "mail", ["sealed_sha256"], unique=False)
     op.create_index(op.f("ix_mail_state_due_at"), "mail", ["state", "due_at"], unique=False)
     op.create_index(
         op.f("ix_mail_work_priority_due_at"), "mail", ["work", "priority", "due_at"], unique=False
@@ -436,6 +440,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["object_id"], ["object.id"], name=op.f("fk_mail_object_object_id")),
         sa.PrimaryKeyConstraint("mail_id", "position", name=op.f("pk_mail_object")),
     )
+    op.create_index(op.f("ix_mail_object_file_sha256"), "mail_object", ["file_sha256"], unique=False)
     op.create_index(op.f("ix_mail_object_object_id"), "mail_object", ["object_id"], unique=False)
     op.create_table(
         "message",
