@@ -14,7 +14,7 @@ from radpost.openpgp.packets import Malformed, Piece
 _STORED_MAX = 0xFFFF
 _SAMPLE = 64 << 10
 _GAIN = 0.95
-_PIECE = 1 << 20
+_PIECE = 1 << 18
 
 ZIP, ZLIB, BZIP2 = 1, 2, 3
 

@@ -43,7 +43,7 @@ from radpost.openpgp.values import (
 from radpost.words import Verdict
 
 _STAGE = 1 << 18
-_SLICE = 1 << 20
+_SLICE = 1 << 17
 CIPHER_IDS = {"AES128": 7, "AES192": 8, "AES256": 9}
 DIGEST_IDS = {"SHA256": 8, "SHA384": 9, "SHA512": 10}
 
