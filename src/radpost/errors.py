@@ -212,6 +212,13 @@ OPENPGP_MALFORMED = _r(
     "The OpenPGP data cannot be read; ask the sender to send the mail again.",
     "Die OpenPGP-Daten sind nicht lesbar; bitten Sie den Absender um erneuten Versand.",
 )
+FINGERPRINT_DIFFERS = _r(
+    215,
+    "fingerprint-differs",
+    Side.US,
+    "The key's fingerprint is not the one given; ask the partner for both again. The key was not taken.",
+    "Der Fingerabdruck des Schlüssels ist nicht der angegebene; fragen Sie den Partner erneut nach beidem.",
+)
 
 # 400 DICOM
 DICOM_INVALID = _r(
