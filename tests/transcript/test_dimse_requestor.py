@@ -252,7 +252,7 @@ def test_echo() -> None:
 
 @pytest.mark.parametrize("maximum", [0, 128, 1024, 4096, 131072])
 def test_units_fit_the_maximum_of_the_receiver(tmp_path: Path, maximum: int) -> None:
-    data = data_set(pixels=300_001)
+    data = data_set(pixels=300_000)
     path = tmp_path / "object"
     path.write_bytes(b"#" * 5001 + data)
     with (
@@ -277,3 +277,13 @@ def test_an_early_last_word_is_heard() -> None:
         ):
             association.store(item)
     assert caught.value.detail == "the peer aborted"
+
+
+def test_a_data_set_of_odd_length_is_made_even_in_its_last_fragment() -> None:
+    """PS3.5 A.5: DCMTK aborts and Orthanc never answers otherwise."""
+    odd = data_set() + b"\1"
+    with ScriptedScp(0, 0) as scp, Association.open(peer(scp.port), WANTED) as association:
+        assert association.store(Outgoing(odd, CT, "1.2.3.4", EXPLICIT_LE)).padded
+        assert not association.store(ct()).padded
+        assert scp.data == [odd + b"\0", data_set()]
+        assert len(scp.lines) == 4

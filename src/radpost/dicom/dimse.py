@@ -119,6 +119,8 @@ def decode(data: bytes) -> Command:
             raise PduError("command element is cut off")
         group, element, length = _ELEMENT.unpack_from(data, offset)
         offset += 8
+        if group != 0 and values:
+            break  # Orthanc puts the list of failed instances here, where the identifier should have it
         if group != 0 or offset + length > len(data):
             raise PduError("command set is malformed")
         if element in _BY_ELEMENT:

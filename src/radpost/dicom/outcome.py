@@ -48,11 +48,15 @@ def classify(status: int) -> Outcome:
 
 @dataclass(frozen=True, slots=True)
 class StoreReply:
-    """The peer's answer to one C-STORE; ``comment`` is its own text (may hold patient data: never log)."""
+    """The peer's answer to one C-STORE; ``comment`` is its own text (may hold patient data: never log).
+
+    ``padded``: the data set had an odd length and went out with a NUL byte more.
+    """
 
     status: int
     outcome: Outcome
     comment: str = ""
+    padded: bool = False
 
     @property
     def reason(self) -> Reason | None:

@@ -3,6 +3,7 @@
 C-GET writes straight to files, byte for byte, like the storage SCP, whatever the size of an object.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ from radpost.dicom.services import (
 from radpost.dicom.session import is_kept
 from radpost.errors import RETRIEVE_REFUSED, STUDY_NOT_FOUND, RadpostError
 
+_LOG = logging.getLogger(__name__)
 _FIND: Final = Proposal(STUDY_ROOT_FIND, (IMPLICIT_LE,))
 """Some archives complain about retrieval contexts that come without the query one."""
 
@@ -251,7 +253,11 @@ class _Keeper:
 
     def _keep(self, context: StoreContext, data: IncomingObject) -> int:
         if self._take is not None:
-            return self._take(context, data)
+            try:
+                return self._take(context, data)
+            except Exception as error:  # noqa: BLE001  one object's fault does not end the retrieval
+                _LOG.error("taking an object failed inside: %s", type(error).__name__)
+                return dimse.PROCESSING_FAILURE
         self.files.append(
             GotFile(
                 data.path,

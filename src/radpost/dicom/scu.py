@@ -176,6 +176,9 @@ class Association:
     ) -> StoreReply:
         """C-STORE one object as it is (PS3.7 9.1.1).
 
+        A data set of odd length, mostly a deflated one, gets the NUL byte that PS3.5 A.5 asks for: receivers
+        abort or hang if fragments are not even (PS3.8 D.1). ``StoreReply.padded`` says so.
+
         Raises:
             RadpostError: NO_COMMON_SYNTAX, the association stays open.
             AssociationError: it ended; the object may or may not have arrived.
@@ -202,10 +205,10 @@ class Association:
                 detail = f"an object's file cannot be read: {error.strerror}"
                 raise RadpostError(STORE_UNUSABLE, detail) from error
             with self.guarded():
-                self._send_data(context, head, first, windows)
+                padded = self._send_data(context, head, first, windows)
                 reply = self._response(context, dimse.C_STORE_RSP, number)
         status = reply.status if reply.status is not None else dimse.PROCESSING_FAILURE
-        return StoreReply(status, classify(status), reply.error_comment or "")
+        return StoreReply(status, classify(status), reply.error_comment or "", padded)
 
     def send_message(self, context: int, command: dimse.Command, data: bytes) -> None:
         """Send a command with a small data set (for queries)."""
@@ -269,9 +272,11 @@ class Association:
         head: list[bytes | memoryview],
         first: tuple[memoryview, bool],
         windows: Iterator[tuple[memoryview, bool]],
-    ) -> None:
+    ) -> bool:
+        """Send the data set; True if it had to be padded."""
         piece, last = first
         while True:
+            odd = len(piece) % 2 == 1
             vectors = head + data_vectors(context, piece, self._fragment, last=last)
             try:
                 self.wire.send_vectors(vectors)
@@ -283,7 +288,7 @@ class Association:
                 vectors.clear()
                 piece.release()
             if last:
-                return
+                return odd
             head = []
             piece, last = next(windows)
 

@@ -267,7 +267,10 @@ def command_units(context: int, command: dimse.Command, fragment: int) -> bytes:
 
 
 def data_vectors(context: int, data: memoryview, fragment: int, *, last: bool) -> list[bytes | memoryview]:
-    """Return headers and slices of the units of (a part of) a data set, without copying it."""
+    """Return headers and slices of the units of (a part of) a data set, without copying it.
+
+    The last fragment is made even by a NUL byte (PS3.5 A.5, PS3.8 D.1).
+    """
     vectors: list[bytes | memoryview] = []
     size = len(data)
     full = pdu.data_header(context, fragment, command=False, last=False)
@@ -275,7 +278,10 @@ def data_vectors(context: int, data: memoryview, fragment: int, *, last: bool) -
     for index in range(whole):
         vectors += (full, data[index * fragment : (index + 1) * fragment])
     rest = data[whole * fragment :]
-    vectors += (pdu.data_header(context, len(rest), command=False, last=last), rest)
+    pad = b"\0" * (len(rest) % 2) if last else b""
+    vectors += (pdu.data_header(context, len(rest) + len(pad), command=False, last=last), rest)
+    if pad:
+        vectors.append(pad)
     return vectors
 
 

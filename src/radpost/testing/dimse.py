@@ -304,13 +304,14 @@ class ScriptedScp:
 
 
 class Tap:
-    """A relay that keeps what the requestor sends: the witness of what was on the wire."""
+    """A relay that keeps what each side sends: the witness of what was on the wire."""
 
     def __init__(self, target: int) -> None:
         self._target = target
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.streams: list[bytearray] = []
+        self.answers: list[bytearray] = []
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._serve, daemon=True).start()
@@ -324,8 +325,12 @@ class Tap:
         self._listener.close()
 
     def data_sets(self) -> list[bytes]:
-        """Return the data sets of all connections, put together from the fragments (PS3.8 E)."""
+        """Return the data sets the requestor sent, put together from the fragments (PS3.8 E)."""
         return [data for stream in self.streams for data in _data_sets(bytes(stream))]
+
+    def answered_data_sets(self) -> list[bytes]:
+        """Return the data sets that came from the acceptor (C-GET)."""
+        return [data for stream in self.answers for data in _data_sets(bytes(stream))]
 
     def _serve(self) -> None:
         with suppress(OSError):
@@ -333,7 +338,11 @@ class Tap:
                 near = self._listener.accept()[0]
                 far = socket.create_connection(("127.0.0.1", self._target))
                 self.streams.append(bytearray())
-                for source, drain, kept in ((near, far, self.streams[-1]), (far, near, bytearray())):
+                self.answers.append(bytearray())
+                for source, drain, kept in (
+                    (near, far, self.streams[-1]),
+                    (far, near, self.answers[-1]),
+                ):
                     source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                     threading.Thread(target=_relay, args=(source, drain, kept), daemon=True).start()
 

@@ -74,6 +74,11 @@ def test_unknown_elements_and_a_wrong_group_length_are_forgiven() -> None:
     assert dimse.decode(raw) == STORE
 
 
+def test_orthancs_list_of_failed_instances_in_the_command_is_skipped() -> None:
+    raw = dimse.encode(dimse.respond(STORE, 0xFF00)) + struct.pack("<HHI", 8, 0x58, 4) + b"1.2\0"
+    assert dimse.decode(raw) == dimse.respond(STORE, 0xFF00)
+
+
 @pytest.mark.parametrize(
     "raw",
     [
