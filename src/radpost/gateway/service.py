@@ -171,9 +171,10 @@ class Gateway:
                 self._planner.recut(connection, now)
             site.bells.seal.ring()
             return True
-        if wait is not None and wait > now:
-            site.bells.collect.wait(min(IDLE_SECONDS, wait - now))
-        return False
+        if wait is None:
+            return False
+        site.bells.collect.wait(min(IDLE_SECONDS, max(0.0, wait - now)))
+        return True
 
     def _time(self) -> bool:
         self._timekeeper.step()

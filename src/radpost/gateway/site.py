@@ -161,7 +161,6 @@ def open_site(config: Config, *, create: bool = False) -> Site:
         root.chmod(stat.S_IRWXU)
     except OSError as error:
         raise RadpostError(STORE_UNUSABLE, f"{root}: {error.strerror}") from error
-    os.umask(0o077)
     database = Database(root / "radpost.db").ready()
     spool = Spool(root / "spool", reserve_bytes=config.limits.disk_reserve_bytes)
     spool.prepare()

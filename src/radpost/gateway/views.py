@@ -7,6 +7,7 @@ and none is inferred from another. All values here are plain, so that they can b
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final, Literal
 
 from radpost.errors import TABLE
@@ -259,9 +260,7 @@ def stages(events: Sequence[EventRow], mails: Iterable[MailRow]) -> tuple[Stage,
         ("waiting for the partner", _latest(mail.reported_at for mail in mails)),
     ]
     known = [(name, at) for name, at in times if at is not None]
-    return tuple(
-        Stage(name, max(0.0, at - before)) for (_, before), (name, at) in zip(known, known[1:], strict=False)
-    )
+    return tuple(Stage(name, max(0.0, at - before)) for (_, before), (name, at) in pairwise(known))
 
 
 def _latest(times: Iterable[float | None]) -> float | None:
