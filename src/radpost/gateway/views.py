@@ -158,8 +158,7 @@ def transmission(site: Site, row: TransmissionRow) -> TransmissionView:
         objects = outgoing.objects_of(connection, row.id)
         events = journal.of_transmission(connection, row.id)
         alarms = lookups.alarms_about(connection, [f"transmission {row.id}"])
-        group = outgoing.of_group(connection, row.group_id) if row.source.startswith("dicom:") else []
-        group = group or lookups.transmissions_of_source(connection, row.source)
+        group = outgoing.of_group(connection, row.group_id)
     by_id = {mail.id: mail for mail in mails}
     bounced = {item.mail_id for item in submissions if item.reply == BOUNCED}
     replies = {item.mail_id: item.reply for item in submissions if item.reply}
@@ -177,7 +176,7 @@ def transmission(site: Site, row: TransmissionRow) -> TransmissionView:
         mails=row.mails,
         created_at=row.created_at,
         ended_at=row.ended_at,
-        linked=tuple(item.id for item in group if item.id != row.id and item.study_uid == row.study_uid),
+        linked=tuple(item.id for item in group if item.id != row.id),
         reasons=_reasons(alarms, mails, objects, language),
         mail_list=tuple(_mail(mail) for mail in mails),
         submissions=tuple(

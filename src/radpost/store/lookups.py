@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, func, or_, select
 
 from radpost.store import rows
-from radpost.store.incoming import ArrivalRow, DeliveryRow, QuarantineRow, deliveries_of
+from radpost.store.incoming import ArrivalRow, QuarantineRow
 from radpost.store.journal import AlarmRow, EventRow
 from radpost.store.outgoing import CollectionRow, SubmissionRow, TransmissionRow
 from radpost.store.schema import (
@@ -144,11 +144,6 @@ def received_objects(connection: Connection, arrival_id: int) -> list[ReceivedOb
     return rows.many(connection, ReceivedObject, statement)
 
 
-def deliveries(connection: Connection, object_id: int) -> list[DeliveryRow]:
-    """Return an object's deliveries."""
-    return deliveries_of(connection, object_id)
-
-
 def submissions_of_transmission(connection: Connection, transmission_id: str) -> list[SubmissionRow]:
     """Return every message that carried a mail of a transmission, oldest first."""
     mails = select(mail.c.id).where(mail.c.transmission_id == transmission_id)
@@ -176,12 +171,30 @@ def last_reply(connection: Connection, route: str) -> tuple[str, float | None]:
     return ("", None) if row is None else (str(row[0]), row[1])
 
 
+def delayed_messages(connection: Connection) -> int:
+    """Return how many messages a mail server has not taken at the first try, and that still wait."""
+    statement = select(func.count()).select_from(submission)
+    waiting = submission.c.state.in_(["ready", "suspended"]) & (submission.c.attempts > 0)
+    return int(connection.execute(statement.where(waiting)).scalar_one())
+
+
+def mails_confirmed(connection: Connection, transmission_id: str) -> int:
+    """Return how many mails of a transmission the partner has confirmed."""
+    statement = select(func.count()).select_from(mail)
+    confirmed = mail.c.state.in_(["confirmed", "confirmed (unsigned)"])
+    return int(
+        connection.execute(statement.where(mail.c.transmission_id == transmission_id, confirmed)).scalar_one()
+    )
+
+
 def overdue_mails(connection: Connection, now: float) -> int:
     """Return how many mails are on the server and past the time a receipt was due."""
-    statement = select(func.count()).where(mail.c.state == "on server", mail.c.code == 504)
+    statement = select(func.count()).select_from(mail).where(mail.c.state == "on server", mail.c.code == 504)
     late = int(connection.execute(statement).scalar_one())
-    due = select(func.count()).where(
-        mail.c.state == "on server", mail.c.due_at <= now, mail.c.code.is_distinct_from(504)
+    due = (
+        select(func.count())
+        .select_from(mail)
+        .where(mail.c.state == "on server", mail.c.due_at <= now, mail.c.code.is_distinct_from(504))
     )
     return late + int(connection.execute(due).scalar_one())
 
