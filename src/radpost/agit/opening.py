@@ -4,122 +4,56 @@ Nothing that is decrypted leaves before the engine has proven its integrity; whe
 is for the caller's policy to say (DESIGN invariant 7).
 """
 
-import contextlib
-import io
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO, Final, Self, cast
+from typing import Final
 
 from radpost.agit import names
-from radpost.agit.survey import (
-    SetInfo,
-    Survey,
-    first_address,
-    looks_dicom,
-    read_set,
-    study_uid,
+from radpost.agit.contents import UNCOVERED, Content, Cover, Part, Report, weakest
+from radpost.agit.recognition import is_data, is_data_beside_sealed, is_mime
+from radpost.agit.source import readable
+from radpost.agit.survey import SetInfo, Survey, first_address, looks_dicom, read_set, study_uid
+from radpost.errors import (
+    BINDING_MISMATCH,
+    LEGACY_ALGORITHM,
+    NO_INTEGRITY,
+    NO_SECRET_KEY,
+    OPENPGP_MALFORMED,
+    PASSWORD_ENCRYPTED,
+    RESOURCE_LIMIT,
+    TAMPERED,
+    TRUNCATED,
+    RadpostError,
 )
-from radpost.errors import MIME_MALFORMED, RESOURCE_LIMIT, RadpostError
-from radpost.mime.coding import IDENTITY, Buffer, Bytes, slices
+from radpost.mime.coding import Buffer
 from radpost.mime.headers import Headers
-from radpost.mime.pgp import Found, Kind, Payload, data, find_openpgp, signed_data, strip_suffix
-from radpost.mime.reader import Entity, body, content, parse
-from radpost.mime.report import Mdn, parse_mdn
-from radpost.openpgp.plaintext import Plaintext
-from radpost.openpgp.values import NO_SIGNATURE, Engine, Limits, Signature, decisive
-from radpost.words import Verdict
+from radpost.mime.pgp import Found, Kind, Payload, Signed, find_openpgp, signed_data, strip_suffix
+from radpost.mime.reader import Entity, content, parse
+from radpost.mime.report import parse_mdn
+from radpost.openpgp.values import NO_SIGNATURE, Engine, Limits, Opened, Signature
 
-MAX_SEALS: Final = 4
+__all__ = ["Content", "Cover", "Part", "Report", "open_mail", "studies", "weakest"]
+
+MAX_DEPTH: Final = 4
 """OpenPGP within OpenPGP, at most so deep."""
+MAX_SEALS: Final = 500
+"""OpenPGP messages and signatures in one mail."""
 MAX_OBJECTS: Final = 10_000
 MAX_DETAILS: Final = 16 << 20
-_TEXT_TYPES: Final = ("text/plain", "text/html", "text/rtf", "text/enriched")
-_NOT_DATA: Final = frozenset(
+MAX_SIGNATURE: Final = 1 << 20
+_OF_THE_DATA: Final = frozenset(
     {
-        "application/pgp-signature",
-        "application/pgp-keys",
-        "application/pgp-encrypted",
-        "message/disposition-notification",
-        "message/delivery-status",
-        "text/rfc822-headers",
-        names.RECEIPT_DETAILS_TYPE,
+        NO_SECRET_KEY,
+        TAMPERED,
+        NO_INTEGRITY,
+        TRUNCATED,
+        PASSWORD_ENCRYPTED,
+        OPENPGP_MALFORMED,
+        LEGACY_ALGORITHM,
     }
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One object of a mail, still encoded in its buffer."""
-
-    buffer: Buffer
-    start: int
-    end: int
-    entity: Entity | None
-    media_type: str
-    filename: str
-    study_uid: str
-    claims_dicom: bool
-
-    def chunks(self) -> Iterator[Bytes]:
-        """Yield the object's bytes."""
-        if self.entity is None:
-            return slices(self.buffer, self.start, self.end)
-        return body(self.entity, self.buffer)
-
-    @property
-    def plain(self) -> "memoryview | None":
-        """Return the object as a view where it stands unencoded, else None."""
-        if self.entity is None or self.entity.encoding in IDENTITY:
-            return memoryview(cast("bytes", self.buffer))[self.start : self.end]
-        return None
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """A receipt found inside the encryption, with the list per object that a Radpost peer adds (JSON)."""
-
-    mdn: Mdn
-    details: bytes
-
-
-@dataclass(slots=True)
-class Content:
-    """What was inside of a mail; a context manager that drops the plaintext at its end."""
-
-    signature: Signature = NO_SIGNATURE
-    encrypted: bool = False
-    parts: list[Part] = field(default_factory=list)
-    reports: list[Report] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    inner: Headers | None = None
-    set_info: SetInfo | None = None
-    receipt_to: str = ""
-    _plaintexts: list[Plaintext] = field(default_factory=list)
-    _signatures: list[Signature] = field(default_factory=list)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.parts.clear()
-        self.reports.clear()
-        for plaintext in self._plaintexts:
-            with contextlib.suppress(BufferError):
-                plaintext.close()
-
-    def hold(self, plaintext: Plaintext) -> None:
-        """Keep a plaintext until the end."""
-        self._plaintexts.append(plaintext)
-
-    def saw(self, signature: Signature) -> None:
-        """Take a signature into account; the decisive one counts, a bad one before all."""
-        if signature.verdict is not Verdict.NONE:
-            self._signatures.append(signature)
-            self.signature = decisive(self._signatures)
+"""Faults of the sealed data; all others are ours, or limits, and stop the mail."""
 
 
 def open_mail(
@@ -129,113 +63,18 @@ def open_mail(
 
     Raises:
         RadpostError: of the OpenPGP engine (NO_SECRET_KEY, TAMPERED, NO_INTEGRITY, ...), MIME_MALFORMED,
-            RESOURCE_LIMIT. Nothing is released then.
+            MDN_INVALID, RESOURCE_LIMIT, BINDING_MISMATCH (sealed parts of several mails put together).
+            Nothing is released then.
     """
     content_ = Content()
-    opener = _Opener(engine, temp, limits, legacy, content_)
+    opener = _Opener(engine, temp, limits, legacy, content_, memory=limits.memory)
     try:
-        opener.level(survey.root, survey.found, buffer, survey.study_uid, depth=0)
+        opener.level(survey.root, survey.found, buffer, _Scope(survey.study_uid))
+        opener.finish(survey.set_info)
     except BaseException:
         content_.__exit__(None, None, None)
         raise
-    if content_.set_info is None:
-        content_.set_info = survey.set_info
     return content_
-
-
-@dataclass(slots=True)
-class _Opener:
-    engine: Engine
-    temp: Path
-    limits: Limits
-    legacy: bool
-    content: Content
-
-    def level(self, root: Entity, found: Found, buffer: Buffer, study: str, *, depth: int) -> None:
-        """Take what stands in one MIME tree, and open what is sealed in it."""
-        if depth > MAX_SEALS:
-            raise RadpostError(RESOURCE_LIMIT, f"sealed more than {MAX_SEALS} times")
-        study = study_uid(root.headers) or study
-        for signed in found.signed:
-            signature = b"".join(bytes(chunk) for chunk in body(signed.signature, buffer))
-            self.content.saw(self.engine.verify_detached(signed_data(signed, buffer), signature))
-        sealed = {id(payload.entity) for payload in found.payloads}
-        for payload in found.payloads:
-            self._payload(payload, buffer, study, depth)
-        self._reports(root, buffer)
-        for entity in root.walk():
-            if id(entity) not in sealed and self._is_data(entity, buffer):
-                self._take(entity, buffer, study)
-
-    def _payload(self, payload: Payload, buffer: Buffer, study: str, depth: int) -> None:
-        opened = self.engine.open(
-            _readable(payload, buffer), temp=self.temp, limits=self.limits, legacy=self.legacy
-        )
-        self.content.hold(opened.plaintext)
-        self.content.encrypted |= opened.encrypted
-        self.content.warnings.extend(opened.warnings)
-        self.content.saw(opened.signature)
-        plain: Buffer = opened.plaintext.view() if opened.plaintext.size else b""
-        study = study_uid(payload.entity.headers) or study
-        entity = _as_mime(payload, plain)
-        if entity is None:
-            self._file(payload, plain, study)
-            return
-        if self.content.inner is None:
-            self.content.inner = entity.headers
-            self.content.set_info = read_set(entity.headers)
-            self.content.receipt_to = first_address(entity.headers, names.DISPOSITION_NOTIFICATION_TO)
-        self.level(entity, find_openpgp(entity, plain), plain, study, depth=depth + 1)
-
-    def _file(self, payload: Payload, plain: Buffer, study: str) -> None:
-        if not len(plain):
-            return
-        is_dicom = bytes(plain[128:132]) == b"DICM"
-        name = strip_suffix(payload.filename) or ""
-        if payload.kind is Kind.INLINE and not is_dicom and not name:
-            return
-        media_type = names.DICOM_TYPE if is_dicom else "application/octet-stream"
-        self._add(Part(plain, 0, len(plain), None, media_type, name, study, is_dicom))
-
-    def _reports(self, root: Entity, buffer: Buffer) -> None:
-        mdn = parse_mdn(root, buffer)
-        if mdn is None:
-            return
-        listed = (part for part in root.walk() if part.content_type == names.RECEIPT_DETAILS_TYPE)
-        part = next(listed, None)
-        details = b"" if part is None else content(part, buffer, MAX_DETAILS)
-        self.content.reports.append(Report(mdn, details))
-
-    def _is_data(self, entity: Entity, buffer: Buffer) -> bool:
-        if entity.children or entity.is_multipart or entity.content_type in _NOT_DATA:
-            return False
-        if entity.content_type == "message/partial":
-            return False
-        if looks_dicom(entity, buffer):
-            return entity.size > 0 or entity.content_type == names.DICOM_TYPE
-        if entity.content_type in _TEXT_TYPES:
-            return bool(entity.filename) or entity.disposition == "attachment"
-        return True
-
-    def _take(self, entity: Entity, buffer: Buffer, study: str) -> None:
-        is_dicom = looks_dicom(entity, buffer)
-        self._add(
-            Part(
-                buffer=buffer,
-                start=entity.body_start,
-                end=entity.body_end,
-                entity=entity,
-                media_type=names.DICOM_TYPE if is_dicom else entity.content_type,
-                filename=entity.filename or "",
-                study_uid=study_uid(entity.headers) or study,
-                claims_dicom=is_dicom,
-            )
-        )
-
-    def _add(self, part: Part) -> None:
-        if len(self.content.parts) >= MAX_OBJECTS:
-            raise RadpostError(RESOURCE_LIMIT, f"more than {MAX_OBJECTS} objects in one mail")
-        self.content.parts.append(part)
 
 
 def studies(content_: Content) -> Content:
@@ -250,56 +89,232 @@ def studies(content_: Content) -> Content:
     return content_
 
 
-def _as_mime(payload: Payload, plain: Buffer) -> Entity | None:
-    """Return the plaintext as a MIME entity if it is one; a file otherwise."""
-    if payload.kind is not Kind.PGP_MIME:
-        head = bytes(plain[:4096]).lstrip().lower()
-        if not (head.startswith((b"content-", b"mime-version:", b"x-telemedicine-", b"from:", b"received:"))):
-            return None
-    try:
-        return parse(plain)
-    except RadpostError as error:
-        if error.reason is not MIME_MALFORMED or payload.kind is Kind.PGP_MIME:
-            raise
-        return None
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """What an entity inherits from those around it."""
+
+    study: str = ""
+    cover: Cover = UNCOVERED
+    depth: int = 0
 
 
-def _readable(payload: Payload, buffer: Buffer) -> BinaryIO:
-    """Return the OpenPGP data as a seekable file; without a copy where it stands unencoded."""
-    whole = (payload.start, payload.end) == (payload.entity.body_start, payload.entity.body_end)
-    if payload.entity.encoding in IDENTITY or not whole:
-        return cast("BinaryIO", io.BufferedReader(_Window(buffer, payload.start, payload.end), 1 << 18))
-    return io.BytesIO(b"".join(bytes(chunk) for chunk in data(payload, buffer)))
+@dataclass(slots=True)
+class _Level:
+    """One MIME tree: what is sealed or signed in it, by the identity of the entity."""
+
+    root: Entity
+    buffer: Buffer
+    payloads: Mapping[int, Sequence[Payload]]
+    signed: Mapping[int, Signed]
+    mdn: Entity | None
+    sealed: bool
+    """Whether the tree, read in clear, holds sealed data."""
+    reports: list[tuple[Entity, Cover]] = field(default_factory=list)
+    details: list[tuple[Entity, Cover]] = field(default_factory=list)
 
 
-class _Window(io.RawIOBase):
-    """A read-only, seekable file over a range of a buffer."""
+@dataclass(slots=True)
+class _Opener:
+    engine: Engine
+    temp: Path
+    limits: Limits
+    legacy: bool
+    content: Content
+    memory: int
+    """What is left of the memory that all plaintexts of the mail may take together."""
+    seals: int = 0
+    covers: list[Cover] = field(default_factory=list)
+    sets: list[tuple[bool, SetInfo]] = field(default_factory=list)
 
-    def __init__(self, buffer: Buffer, start: int, end: int) -> None:
-        super().__init__()
-        self._view = memoryview(cast("bytes", buffer))[start:end]
-        self._at = 0
+    def level(self, root: Entity, found: Found, buffer: Buffer, scope: _Scope) -> None:
+        """Take what stands in one MIME tree, and open what is sealed in it."""
+        if scope.depth > MAX_DEPTH:
+            raise RadpostError(RESOURCE_LIMIT, f"sealed more than {MAX_DEPTH} times")
+        payloads: dict[int, list[Payload]] = {}
+        for payload in found.payloads:
+            payloads.setdefault(id(payload.entity), []).append(payload)
+        mdn = parse_mdn(root, buffer)
+        tree = _Level(
+            root=root,
+            buffer=buffer,
+            payloads=payloads,
+            signed={id(signed.entity): signed for signed in found.signed},
+            mdn=mdn.entity if mdn else None,
+            sealed=scope.depth == 0 and any(one.kind is not Kind.CLEARSIGNED for one in found.payloads),
+        )
+        self._entity(root, tree, scope)
+        if mdn is not None:
+            for _entity, cover in tree.reports:
+                listed = (part for part, covered in tree.details if covered == cover)
+                part = next(listed, None)
+                details = b"" if part is None else content(part, buffer, MAX_DETAILS)
+                self.content.reports.append(Report(mdn, details, cover))
 
-    def readable(self) -> bool:
-        return True
+    def finish(self, outside: SetInfo | None) -> None:
+        """Settle what holds for the mail as a whole."""
+        protected = [info for inside, info in self.sets if inside]
+        others = [*([outside] if outside else []), *(info for inside, info in self.sets if not inside)]
+        self.content.set_info = next(iter((*protected, *others)), None)
+        if len({*protected, *others}) > 1:
+            self.content.warn("set-mismatch")
+        self.content.judge(self.covers)
 
-    def seekable(self) -> bool:
-        return True
+    def _entity(self, entity: Entity, tree: _Level, scope: _Scope) -> None:
+        """Look at one entity and all below it."""
+        scope = replace(scope, study=study_uid(entity.headers) or scope.study)
+        info = read_set(entity.headers)
+        if info is not None and (scope.depth or entity is not tree.root):
+            self.sets.append((bool(scope.depth or scope.cover.signatures), info))
+        if entity is tree.mdn:
+            tree.reports.append((entity, scope.cover))
+        if entity.content_type == names.RECEIPT_DETAILS_TYPE:
+            tree.details.append((entity, scope.cover))
+        payloads = tree.payloads.get(id(entity))
+        if payloads:
+            for payload in payloads:
+                self._payload(payload, tree, scope)
+            return
+        wanted = is_data_beside_sealed if tree.sealed else is_data
+        if not entity.children and wanted(entity, tree.buffer):
+            self._take(entity, tree.buffer, scope)
+        elif tree.sealed and not entity.children and is_data(entity, tree.buffer):
+            self.content.warn("clear-part-beside-sealed")
+        signed = tree.signed.get(id(entity))
+        for child in entity.children:
+            if signed is not None and child is signed.content:
+                self._entity(child, tree, self._below(signed, tree.buffer, scope))
+            elif not (signed is not None and child is signed.signature) and not _returned(child, entity):
+                self._entity(child, tree, scope)
 
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: len(self._view)}[whence]
-        self._at = max(0, base + offset)
-        return self._at
+    def _below(self, signed: Signed, buffer: Buffer, scope: _Scope) -> _Scope:
+        """Verify a multipart/signed and return the scope of what it covers."""
+        signature = self._verified(signed, buffer)
+        cover = scope.cover.signed(signature)
+        self.covers.append(cover)
+        return replace(scope, cover=cover)
 
-    def tell(self) -> int:
-        return self._at
+    def _verified(self, signed: Signed, buffer: Buffer) -> Signature:
+        """Verify; a signature that cannot be used does not disturb reception (@GIT 1.1r 5)."""
+        kind = signed.signature.content_type
+        if "pkcs7" in kind or "pkcs7" in signed.entity.params.get("protocol", ""):
+            self.content.warn("foreign-signature")
+            return NO_SIGNATURE
+        self._count()
+        detached = content(signed.signature, buffer, MAX_SIGNATURE)
+        try:
+            return self.engine.verify_detached(signed_data(signed, buffer), detached)
+        except RadpostError as error:
+            if error.reason not in _OF_THE_DATA:
+                raise
+            self.content.warn(f"unreadable-signature:{error.reason.name}")
+            return NO_SIGNATURE
 
-    def readinto(self, target: "bytearray | memoryview") -> int:  # type: ignore[override]  # typeshed's buffer
-        piece = self._view[self._at : self._at + len(target)]
-        target[: len(piece)] = piece
-        self._at += len(piece)
-        return len(piece)
+    def _payload(self, payload: Payload, tree: _Level, scope: _Scope) -> None:
+        try:
+            opened = self._opened(payload, tree.buffer)
+        except RadpostError as error:
+            # a document that happens to be an OpenPGP file, within what was sealed for us, is a document
+            inner = scope.depth > 0 and payload.kind is not Kind.PGP_MIME
+            if not inner or error.reason not in _OF_THE_DATA:
+                raise
+            self.content.warn(f"unopened:{error.reason.name}")
+            if payload.kind is not Kind.INLINE and is_data(payload.entity, tree.buffer):
+                self._take(payload.entity, tree.buffer, scope)
+            return
+        cover = scope.cover.signed(opened.signature)
+        cover = replace(cover, encrypted=cover.encrypted or opened.encrypted)
+        self.covers.append(cover)
+        below = _Scope(study_uid(payload.entity.headers) or scope.study, cover, scope.depth + 1)
+        plain: Buffer = opened.plaintext.view() if opened.plaintext.size else b""
+        if not is_mime(payload, plain):
+            self._file(payload, plain, below)
+            return
+        before = len(self.content.parts) + len(self.content.reports)
+        self._inner(payload, plain, below)
+        nothing = before == len(self.content.parts) + len(self.content.reports)
+        if nothing and payload.kind is Kind.ATTACHMENT and payload.filename:
+            self._file(payload, plain, below)  # a mail that was sealed as a document
 
-    def close(self) -> None:
-        self._view.release()
-        super().close()
+    def _opened(self, payload: Payload, buffer: Buffer) -> Opened:
+        self._count()
+        limits = replace(self.limits, memory=max(0, self.memory))
+        with readable(payload, buffer, self.temp, limits.memory) as source:
+            opened = self.engine.open(source, temp=self.temp, limits=limits, legacy=self.legacy)
+        self.content.hold(opened.plaintext)
+        if opened.plaintext.in_memory:
+            self.memory -= opened.plaintext.size
+        for warning in opened.warnings:
+            self.content.warn(warning)
+        return opened
+
+    def _inner(self, payload: Payload, plain: Buffer, scope: _Scope) -> None:
+        """Read the MIME entity that was sealed."""
+        root = parse(plain)
+        found = find_openpgp(root, plain)
+        if scope.depth == 1:
+            self._bind(_inner_headers(root, found), payload)
+        self.level(root, found, plain, scope)
+
+    def _bind(self, headers: Headers, payload: Payload) -> None:
+        """Remember the first inner header; later ones must be of the same mail."""
+        first = self.content.inner
+        if first is None:
+            self.content.inner = headers
+            to = first_address(headers, names.DISPOSITION_NOTIFICATION_TO)
+            self.content.receipt_to = to or first_address(headers, names.NOTIFICATION_TO)
+            return
+        ids = {first.message_id(), headers.message_id()} - {None}
+        if len(ids) > 1 and payload.kind is Kind.PGP_MIME:
+            raise RadpostError(BINDING_MISMATCH, "sealed parts of different mails")
+
+    def _file(self, payload: Payload, plain: Buffer, scope: _Scope) -> None:
+        if not len(plain):
+            return
+        is_dicom = bytes(plain[128:132]) == b"DICM"
+        name = strip_suffix(payload.filename) or ""
+        if payload.kind in {Kind.INLINE, Kind.CLEARSIGNED} and not is_dicom and not name:
+            return
+        media_type = names.DICOM_TYPE if is_dicom else "application/octet-stream"
+        self._add(Part(plain, 0, len(plain), None, media_type, name, scope.study, is_dicom, scope.cover))
+
+    def _take(self, entity: Entity, buffer: Buffer, scope: _Scope) -> None:
+        is_dicom = looks_dicom(entity, buffer)
+        self._add(
+            Part(
+                buffer=buffer,
+                start=entity.body_start,
+                end=entity.body_end,
+                entity=entity,
+                media_type=names.DICOM_TYPE if is_dicom else entity.content_type,
+                filename=entity.filename or "",
+                study_uid=scope.study,
+                claims_dicom=is_dicom,
+                cover=scope.cover,
+            )
+        )
+
+    def _add(self, part: Part) -> None:
+        if len(self.content.parts) >= MAX_OBJECTS:
+            raise RadpostError(RESOURCE_LIMIT, f"more than {MAX_OBJECTS} objects in one mail")
+        self.content.parts.append(part)
+
+    def _count(self) -> None:
+        self.seals += 1
+        if self.seals > MAX_SEALS:
+            raise RadpostError(RESOURCE_LIMIT, f"more than {MAX_SEALS} sealed or signed parts in one mail")
+
+
+def _returned(child: Entity, parent: Entity) -> bool:
+    """Tell whether a child is the message that a report returns (RFC 6522 3)."""
+    return parent.content_type == "multipart/report" and child.content_type in {
+        "message/rfc822",
+        "message/global",
+    }
+
+
+def _inner_headers(root: Entity, found: Found) -> Headers:
+    """Return the header inside; what multipart/signed covers comes before what is only encrypted."""
+    signed = next((one for one in found.signed if one.entity is root), None)
+    if signed is None:
+        return root.headers
+    return Headers((*signed.content.headers.fields, *root.headers.fields))

@@ -1,16 +1,17 @@
 """What a mail is, seen from outside: by its structure, never by its subject (DESIGN 2 "way in")."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from typing import Final
 
 from radpost.agit import names
-from radpost.mime.coding import Buffer
+from radpost.mime.coding import Buffer, decode
 from radpost.mime.headers import Headers
 from radpost.mime.partial import FragmentInfo, fragment_info
-from radpost.mime.pgp import Found, find_openpgp
+from radpost.mime.pgp import Found, Kind, Payload, find_openpgp
 from radpost.mime.reader import Entity, Limits, content, parse
 from radpost.mime.report import Dsn, Mdn, parse_dsn, parse_mdn
 
@@ -30,7 +31,7 @@ class MailKind(Enum):
     SEALED = "sealed"
     """OpenPGP data: what is inside shows when it is open."""
     CLEAR = "clear"
-    """DICOM objects without encryption."""
+    """DICOM objects, or documents marked as ours, without encryption; perhaps signed."""
     FOREIGN = "foreign"
     """Not for us: an ordinary mail."""
 
@@ -67,7 +68,7 @@ def survey(buffer: Buffer, limits: Limits | None = None) -> Survey:
     """Look at a mail without any key.
 
     Raises:
-        RadpostError: MIME_MALFORMED, RESOURCE_LIMIT, PARTIAL_INCONSISTENT.
+        RadpostError: MIME_MALFORMED, RESOURCE_LIMIT, PARTIAL_INCONSISTENT, MDN_INVALID.
     """
     root = parse(buffer, limits or Limits())
     headers = root.headers
@@ -96,15 +97,62 @@ def _classify(
 ) -> tuple[MailKind, Mdn | None, Dsn | None]:
     if fragment is not None:
         return MailKind.FRAGMENT, None, None
-    if found.payloads:
+    if root.content_type == "multipart/encrypted" and found.payloads:
         return MailKind.SEALED, None, None
     mdn = parse_mdn(root, buffer)
+    dsn = parse_dsn(root, buffer) if mdn is None else None
+    reports = mdn is not None or dsn is not None or is_answer(root.headers)
+    own = _own_payloads(root, found, reports=reports)
     if mdn is not None:
-        return MailKind.RECEIPT, mdn, None
-    if any(looks_dicom(entity, buffer) for entity in root.walk()):
-        return MailKind.CLEAR, None, None
-    dsn = parse_dsn(root, buffer)
-    return (MailKind.FOREIGN, None, None) if dsn is None else (MailKind.BOUNCE, None, dsn)
+        # a signed receipt is opened, so that its signature counts
+        sealed = bool(own) or _among(mdn.entity, found)
+        return (MailKind.SEALED, None, None) if sealed else (MailKind.RECEIPT, mdn, None)
+    if dsn is not None and not any(payload.kind is Kind.PGP_MIME for payload in own):
+        return MailKind.BOUNCE, None, dsn
+    if own:
+        return MailKind.SEALED, None, None
+    clear = not reports and _has_data(root, buffer)
+    return (MailKind.CLEAR if clear else MailKind.FOREIGN), None, None
+
+
+def _own_payloads(root: Entity, found: Found, *, reports: bool) -> tuple[Payload, ...]:
+    """Return the sealed data that the mail brings, without those of a mail that it gives back.
+
+    Reports and automatic answers return what they answer, often whole and in many forms.
+    """
+    payloads = found.payloads
+    if all(payload.kind is Kind.CLEARSIGNED and not payload.filename for payload in payloads):
+        return ()  # readable text with a signature: a letter, not data
+    if not reports:
+        return payloads
+    returned = {id(inner) for inner in _enclosed(root)}
+    return tuple(payload for payload in payloads if id(payload.entity) not in returned)
+
+
+def _enclosed(root: Entity) -> Iterator[Entity]:
+    """Yield all entities of mails within a mail."""
+    for outer in root.walk():
+        if outer is not root and outer.content_type in {"message/rfc822", "message/global"}:
+            yield from outer.walk()
+
+
+def is_answer(headers: Headers) -> bool:
+    """Tell whether a machine made a mail in answer to another (RFC 3834 5); generated mails may be data."""
+    return (headers.get("Auto-Submitted") or "").split(";")[0].strip().lower() == "auto-replied"
+
+
+def _among(entity: Entity, found: Found) -> bool:
+    """Tell whether an entity is covered by a multipart/signed."""
+    return any(inner is entity for signed in found.signed for inner in signed.content.walk())
+
+
+def _has_data(root: Entity, buffer: Buffer) -> bool:
+    """Tell whether a mail without encryption holds DICOM, or documents marked as ours."""
+    leaves = [entity for entity in root.walk() if not entity.children]
+    if any(looks_dicom(entity, buffer) for entity in leaves):
+        return True
+    marked = any(study_uid(entity.headers) or read_set(entity.headers) for entity in root.walk())
+    return marked and any(entity.filename or entity.disposition == "attachment" for entity in leaves)
 
 
 def looks_dicom(entity: Entity, buffer: Buffer) -> bool:
@@ -113,7 +161,16 @@ def looks_dicom(entity: Entity, buffer: Buffer) -> bool:
         return False
     if entity.content_type == names.DICOM_TYPE:
         return True
-    return content(entity, buffer, 132)[128:132] == b"DICM"
+    return beginning(entity, buffer, 132)[128:132] == b"DICM"
+
+
+def beginning(entity: Entity, buffer: Buffer, count: int) -> bytes:
+    """Return the first decoded bytes of a leaf, looking at as little as possible."""
+    near = min(entity.body_end, entity.body_start + 4 * count + 512)
+    head = b"".join(bytes(chunk) for chunk in decode(buffer, entity.body_start, near, entity.encoding))
+    if len(head) >= count or near == entity.body_end:
+        return head[:count]
+    return content(entity, buffer, count)
 
 
 def read_set(headers: Headers) -> SetInfo | None:
@@ -132,8 +189,11 @@ def read_set(headers: Headers) -> SetInfo | None:
 
 def study_uid(headers: Headers) -> str:
     """Read X-TELEMEDICINE-STUDYID; a malformed UID counts as none, never as a fault of the mail."""
-    value = (headers.get(names.STUDY_ID) or "").strip().strip("\"'<>").rstrip("\0")
-    return value if len(value) <= 64 and _UID.match(value) else ""
+    for value in headers.get_all(names.STUDY_ID):
+        uid = value.strip("\"'<> \t\0")
+        if len(uid) <= 64 and _UID.match(uid):
+            return uid
+    return ""
 
 
 def first_address(headers: Headers, name: str) -> str:

@@ -1,0 +1,152 @@
+"""What was inside of a mail: objects, reports, and what is proven about each of them.
+
+A mail may put clear parts beside sealed ones, or sealed parts of several origins together. Signature and
+encryption are therefore kept per object; for the whole mail the weakest of them counts.
+"""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from types import TracebackType
+from typing import Final, Self, cast
+
+from radpost.agit.survey import SetInfo
+from radpost.mime.coding import IDENTITY, Buffer, Bytes, slices
+from radpost.mime.headers import Headers
+from radpost.mime.reader import Entity, body
+from radpost.mime.report import Mdn
+from radpost.openpgp.plaintext import Plaintext
+from radpost.openpgp.values import NO_SIGNATURE, Signature, decisive
+from radpost.words import Verdict
+
+_WEAKEST: Final = (
+    Verdict.BAD,
+    Verdict.WRONG_SIGNER,
+    Verdict.NONE,
+    Verdict.UNKNOWN_KEY,
+    Verdict.REVOKED_KEY,
+    Verdict.EXPIRED_KEY,
+    Verdict.WEAK_DIGEST,
+    Verdict.GOOD,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Cover:
+    """What protects a part of a mail: the signatures over it, from outside in, and encryption."""
+
+    signatures: tuple[Signature, ...] = ()
+    encrypted: bool = False
+
+    def signed(self, signature: Signature) -> "Cover":
+        """Return the cover below one more signature."""
+        if signature.verdict is Verdict.NONE:
+            return self
+        return replace(self, signatures=(*self.signatures, signature))
+
+    @property
+    def signature(self) -> Signature:
+        """The signature that decides: a bad one before all, else the best one."""
+        return decisive(self.signatures)
+
+
+UNCOVERED: Final = Cover()
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One object of a mail, still encoded in its buffer."""
+
+    buffer: Buffer
+    start: int
+    end: int
+    entity: Entity | None
+    media_type: str
+    filename: str
+    study_uid: str
+    claims_dicom: bool
+    cover: Cover = UNCOVERED
+
+    def chunks(self) -> Iterator[Bytes]:
+        """Yield the object's bytes."""
+        if self.entity is None:
+            return slices(self.buffer, self.start, self.end)
+        return body(self.entity, self.buffer)
+
+    @property
+    def plain(self) -> "memoryview | None":
+        """Return the object as a view where it stands unencoded, else None."""
+        if self.entity is None or self.entity.encoding in IDENTITY:
+            return memoryview(cast("bytes", self.buffer))[self.start : self.end]
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A receipt found inside, with the list per object that a Radpost peer adds (JSON)."""
+
+    mdn: Mdn
+    details: bytes
+    cover: Cover = UNCOVERED
+
+
+@dataclass(slots=True)
+class Content:
+    """What was inside of a mail; a context manager that drops the plaintext at its end."""
+
+    signature: Signature = NO_SIGNATURE
+    """The weakest of what covers the parts and reports; WRONG_SIGNER where several keys signed them."""
+    encrypted: bool = False
+    """Whether all parts and reports were encrypted."""
+    parts: list[Part] = field(default_factory=list)
+    reports: list[Report] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    inner: Headers | None = None
+    """The header inside the (first) sealed part, to be compared with the outside (DESIGN 4 "Binding")."""
+    set_info: SetInfo | None = None
+    receipt_to: str = ""
+    _plaintexts: list[Plaintext] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.parts.clear()
+        self.reports.clear()
+        for plaintext in self._plaintexts:
+            with contextlib.suppress(BufferError):
+                plaintext.close()
+        self._plaintexts.clear()
+
+    def hold(self, plaintext: Plaintext) -> None:
+        """Keep a plaintext until the end."""
+        self._plaintexts.append(plaintext)
+
+    def warn(self, warning: str) -> None:
+        """Note what the administrator may want to know; once."""
+        if warning not in self.warnings:
+            self.warnings.append(warning)
+
+    def judge(self, seen: Sequence[Cover]) -> None:
+        """Say what holds for the mail as a whole; ``seen`` are all covers, also those of no object."""
+        covers = [part.cover for part in self.parts] + [report.cover for report in self.reports]
+        self.encrypted = all(cover.encrypted for cover in covers or seen) and bool(covers or seen)
+        if covers:
+            self.signature = weakest([cover.signature for cover in covers])
+        else:
+            self.signature = decisive([one for cover in seen for one in cover.signatures])
+
+
+def weakest(signatures: Sequence[Signature]) -> Signature:
+    """Return the signature that counts where each covers another part of the same mail.
+
+    Good signatures of different keys make the mail nobody's: a replayed part of one partner must not lend its
+    signature to what another put beside it.
+    """
+    found = min(signatures, key=lambda one: _WEAKEST.index(one.verdict), default=NO_SIGNATURE)
+    signers = {one.fingerprint for one in signatures}
+    if found.verdict is Verdict.GOOD and len(signers) > 1:
+        return replace(found, verdict=Verdict.WRONG_SIGNER)
+    return found
