@@ -23,6 +23,7 @@ _NETWORK_FILE_SYSTEMS: Final = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "afs", "lustre", "gpfs", "glusterfs"}
     | {f"fuse.{name}" for name in ("sshfs", "ceph", "glusterfs", "s3fs", "rclone", "davfs", "curlftpfs")}
 )
+_PRIVATE: Final = stat.S_IRUSR | stat.S_IWUSR
 _MOUNTS: Final = Path("/proc/self/mounts")
 
 
@@ -55,6 +56,12 @@ class Database:
 
     def ready(self) -> "Database":
         """Bring the schema to ``HEAD`` if it is older; refuse a newer one."""
+        try:
+            # before SQLite makes it: the write-ahead log gets the permissions that the file has then
+            self.path.touch(mode=_PRIVATE, exist_ok=True)
+            self.path.chmod(_PRIVATE)
+        except OSError as error:
+            raise RadpostError(STORE_UNUSABLE, f"{self.path.name}: {error.strerror}") from error
         version = self.current_version()
         if version != HEAD:
             from radpost.store.migrate import upgrade  # noqa: PLC0415  alembic costs 10 MB; needed once
@@ -64,7 +71,6 @@ class Database:
                     upgrade(self._engine, version)
             except (DatabaseError, sqlite3.DatabaseError) as error:
                 raise _trouble(error) from error
-            self.path.chmod(stat.S_IRUSR | stat.S_IWUSR)
         return self
 
     @contextlib.contextmanager
@@ -111,8 +117,10 @@ class Database:
         connection, self._writer = self._writer, None
         if connection is None:
             return
-        with contextlib.suppress(DatabaseError):
+        try:
             connection.exec_driver_sql("ROLLBACK")
+        except DatabaseError:
+            connection.invalidate()  # nobody shall get it from the pool in whatever state it is
         connection.close()
 
 
