@@ -7,6 +7,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
+from radpost.gateway.phrases import say
 from radpost.gateway.site import Site, wake
 from radpost.gateway.views import Explained, Language, explained
 from radpost.store import incoming, journal, lookups, outgoing, retrievals
@@ -171,35 +172,17 @@ def overview(site: Site) -> Overview:
 
 def advice(view: Overview, language: Language) -> tuple[str, ...]:
     """Return what to look at next, most urgent first; nothing if all is well."""
-    found: list[tuple[bool, str, str]] = [
+    found = (
+        ("not-running", not view.running),
+        ("receipts-overdue", bool(view.overdue.receipts)),
+        ("not-delivered", bool(view.overdue.deliveries)),
+        ("quarantine", bool(view.quarantine_entries)),
         (
-            not view.running,
-            "No gateway runs on this data directory: nothing is sent or received. Start 'radpost run'.",
-            "Auf diesem Datenverzeichnis läuft kein Gateway: nichts wird gesendet oder empfangen. "
-            "Starten Sie 'radpost run'.",
-        ),
-        (
-            bool(view.overdue.receipts),
-            "Receipts are overdue: see the transmission with 'radpost show', call the partner.",
-            "Empfangsbestätigungen sind überfällig: sehen Sie mit 'radpost show' nach, rufen Sie den Partner an.",
-        ),
-        (
-            bool(view.overdue.deliveries),
-            "A destination did not take objects: see 'radpost show', then 'radpost retry --delivery NAME'.",
-            "Ein Ziel nahm Objekte nicht an: siehe 'radpost show', danach 'radpost retry --delivery NAME'.",
-        ),
-        (
-            bool(view.quarantine_entries),
-            "Mails lie in quarantine: see 'radpost quarantine list'.",
-            "Mails liegen in Quarantäne: siehe 'radpost quarantine list'.",
-        ),
-        (
+            "server-down",
             any(line.kind != "destination" and line.state not in _WORKING for line in view.lines),
-            "A mail server does not work: 'radpost doctor' tests each step and says what to do.",
-            "Ein Mailserver funktioniert nicht: 'radpost doctor' prüft jeden Schritt und sagt, was zu tun ist.",
         ),
-    ]
-    return tuple(de if language == "de" else en for wanted, en, de in found if wanted)
+    )
+    return tuple(say(key, language) for key, wanted in found if wanted)
 
 
 _WORKING: Final = frozenset({"up", "not used yet"})

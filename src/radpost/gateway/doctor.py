@@ -1,0 +1,341 @@
+"""``radpost doctor``: every step of the configuration is tried, and each failure names cause and remedy.
+
+Nothing is changed and no mail is sent: connections are opened, signed in and closed again.
+"""
+
+import shutil
+import socket
+import ssl
+import stat
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Literal
+from urllib.parse import urlsplit
+
+from radpost.errors import (
+    CONFIG_INVALID,
+    FOLDER_UNUSABLE,
+    OWN_KEY_UNUSABLE,
+    PROGRAM_MISSING,
+    SERVER_UNREACHABLE,
+    STORE_UNUSABLE,
+    RadpostError,
+)
+from radpost.gateway import doctor_servers, keyring
+from radpost.gateway.config import Config, Destination
+from radpost.gateway.phrases import Language, say
+from radpost.gateway.site import Site, open_site, wake
+from radpost.store import lookups
+
+CLOCK_SECONDS: Final = 60.0
+
+__all__ = ["Check", "examine", "rules"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One step: what was tried, how it ended, and what to do."""
+
+    step: str
+    subject: str
+    state: Literal["ok", "warning", "failed"]
+    found: str
+    remedy: str = ""
+    code: int | None = None
+    """Of the table of reasons."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One line for the firewall: who opens a connection to whom."""
+
+    direction: Literal["out", "in"]
+    host: str
+    port: int
+    protocol: str
+    tls: str
+    purpose: str
+    local: bool
+    """The connection stays on this machine: no rule is needed."""
+
+
+def examine(config: Config, path: Path) -> Iterator[Check]:
+    """Yield the result of each step as it is known; no step stops the next."""
+    language = config.institution.language
+    yield Check("configuration", path.name, "ok", f"{config.institution.name} <{config.institution.address}>")
+    yield from _private(config, path, language)
+    yield from _programs(language)
+    site, checks = _data(config, language)
+    yield from checks
+    yield from _names(config, site, language)
+    if site is None:
+        return
+    try:
+        yield from _running(site, language)
+        for step in (_keys, _partners, _clock, _dicom_in):
+            yield from step(site, language)
+        for probe in doctor_servers.probes(site, language):
+            yield _timed(probe, language)
+        for item in config.destination:
+            if item.kind != "dicom":
+                yield _handover(site, item, language)
+    finally:
+        site.close()
+
+
+def rules(config: Config, site: Site | None = None) -> list[Rule]:
+    """Return the connections that a firewall must let pass: outbound, and inbound only where we listen."""
+    found: list[Rule] = []
+    submission = config.submission
+    if submission is not None:
+        purpose = "send mail"
+        found.append(_rule(submission.host, submission.port, "SMTP", submission.security, purpose))
+        found.extend(_oauth(submission.oauth.token_url) if submission.oauth else ())
+    for mailbox in config.mailbox:
+        protocol = {"imap": "IMAP", "pop3": "POP3"}[mailbox.kind]
+        found.append(_rule(mailbox.host, mailbox.port, protocol, mailbox.security, "fetch mail"))
+        found.extend(_oauth(mailbox.oauth.token_url) if mailbox.oauth else ())
+    for partner in site.partners.all() if site else ():
+        route = partner.settings.route
+        if route is not None:
+            purpose = f"send mail to {partner.name} directly"
+            found.append(_rule(route.host, route.port, "SMTP", route.security, purpose))
+    if config.pacs is not None:
+        tls = "tls" if config.pacs.tls else "none"
+        purpose = "ask the PACS for studies"
+        found.append(_rule(config.pacs.host, config.pacs.port, "DICOM", tls, purpose))
+    for item in config.destination:
+        if item.kind == "dicom":
+            tls = "tls" if item.tls else "none"
+            found.append(_rule(item.host, item.port, "DICOM", tls, f"deliver to {item.name}"))
+    if config.dicom is not None:
+        dicom = config.dicom
+        tls = "tls" if dicom.tls else "none"
+        found.append(_rule(dicom.host, dicom.port, "DICOM", tls, "stations send studies", inbound=True))
+    for receiver in config.receiver:
+        tls = "none" if not receiver.certificate else "required" if receiver.require_tls else "offered"
+        protocol = receiver.protocol.upper()
+        found.append(
+            _rule(receiver.host, receiver.port, protocol, tls, "receive mail directly", inbound=True)
+        )
+    return list(dict.fromkeys(found))
+
+
+def failure(step: str, subject: str, error: RadpostError, language: Language) -> Check:
+    """Return a failed step: the reason's sentence names cause and remedy, the detail the facts."""
+    return Check(step, subject, "failed", error.detail, error.reason.sentence(language), error.reason.code)
+
+
+def _timed(probe: doctor_servers.Probe, language: Language) -> Check:
+    started = time.monotonic()
+    try:
+        result = probe.run()
+    except RadpostError as error:
+        return failure(probe.step, probe.subject, error, language)
+    except (OSError, ssl.SSLError) as error:
+        text = error.strerror or type(error).__name__
+        return failure(probe.step, probe.subject, RadpostError(SERVER_UNREACHABLE, text), language)
+    seconds = time.monotonic() - started
+    state: Literal["ok", "warning"] = "warning" if result.remedy else "ok"
+    return Check(probe.step, probe.subject, state, f"{result.found} ({seconds:.1f} s)", result.remedy)
+
+
+def _private(config: Config, path: Path, language: Language) -> Iterator[Check]:
+    accounts = (*config.mailbox, *((config.submission,) if config.submission else ()))
+    secret = any(account.password for account in accounts)
+    try:
+        if secret and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            yield Check(
+                "configuration", path.name, "warning", "readable by others", say("config-open", language)
+            )
+    except OSError as error:
+        yield failure("configuration", path.name, RadpostError(CONFIG_INVALID, str(error.strerror)), language)
+    folder = Path(config.folder)
+    for account in accounts:
+        try:
+            account.secret(folder)
+        except RadpostError as error:
+            yield failure("configuration", account.host, error, language)
+
+
+def _programs(language: Language) -> Iterator[Check]:
+    for name in ("gpg", "gpg-agent", "gpgconf"):
+        path = shutil.which(name)
+        if path:
+            yield Check("programs", name, "ok", path)
+        else:
+            remedy = say("gnupg", language)
+            yield Check("programs", name, "failed", "not found", remedy, PROGRAM_MISSING.code)
+
+
+def _data(config: Config, language: Language) -> tuple[Site | None, list[Check]]:
+    root = config.data_path
+    if not root.is_dir():
+        remedy = say("data-missing", language)
+        return None, [
+            Check("data directory", str(root), "failed", "does not exist", remedy, STORE_UNUSABLE.code)
+        ]
+    checks = []
+    if stat.S_IMODE(root.stat().st_mode) & (stat.S_IRWXG | stat.S_IRWXO):
+        checks.append(
+            Check("data directory", str(root), "warning", "not private", say("data-open", language))
+        )
+    try:
+        site = open_site(config)
+    except RadpostError as error:
+        return None, [*checks, failure("data directory", str(root), error, language)]
+    free, reserve = site.spool.free_bytes(), config.limits.disk_reserve_bytes
+    found = f"{free / 1e9:.1f} GB free, {reserve / 1e9:.1f} GB reserved"
+    if free < reserve:
+        checks.append(Check("data directory", str(root), "failed", found, say("disk-low", language), 711))
+    elif free < 3 * reserve:
+        checks.append(Check("data directory", str(root), "warning", found, say("disk-low", language)))
+    else:
+        checks.append(Check("data directory", str(root), "ok", found))
+    return site, checks
+
+
+def _names(config: Config, site: Site | None, language: Language) -> Iterator[Check]:
+    hosts = {rule.host for rule in rules(config, site) if rule.direction == "out"}
+    for host in sorted(hosts):
+        try:
+            found = {str(item[4][0]) for item in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+        except OSError as error:
+            text = error.strerror or "not found"
+            yield Check("names", host, "failed", text, say("dns", language), SERVER_UNREACHABLE.code)
+        else:
+            yield Check("names", host, "ok", ", ".join(sorted(found)[:3]))
+
+
+def _running(site: Site, language: Language) -> Iterator[Check]:
+    if wake(site.config):
+        yield Check("gateway", site.config.institution.name, "ok", "running")
+    else:
+        remedy = say("not-running-doctor", language)
+        yield Check("gateway", site.config.institution.name, "warning", "not running", remedy)
+
+
+def _keys(site: Site, language: Language) -> Iterator[Check]:
+    try:
+        views = keyring.listed(site)
+    except RadpostError as error:
+        yield failure("keys", "all", error, language)
+        return
+    own = [view for view in views if view.owner == "own"]
+    usable = [view for view in own if view.usable]
+    now = datetime.fromtimestamp(site.clock(), UTC)
+    if not usable:
+        found = f"{own[0].state}: {own[0].fingerprint}" if own else "none"
+        remedy = say("own-key-missing", language)
+        yield Check("keys", "own", "failed", found, remedy, OWN_KEY_UNUSABLE.code)
+    for view in usable:
+        if keyring.soon_expired(view, now):
+            yield Check("keys", "own", "warning", f"expires {view.expires}", say("key-expires", language))
+        else:
+            until = f", expires {view.expires}" if view.expires else ", does not expire"
+            yield Check("keys", "own", "ok", f"{view.algorithm} {keyring.grouped(view.fingerprint)}{until}")
+    for partner in site.partners.all():
+        theirs = [view for view in views if view.owner == partner.name]
+        good = [view for view in theirs if view.usable]
+        if good:
+            late = [view for view in good if keyring.soon_expired(view, now)]
+            remedy = say("key-expires", language) if len(late) == len(good) else ""
+            found = f"{good[-1].algorithm} {keyring.grouped(good[-1].fingerprint)}"
+            yield Check("keys", partner.name, "warning" if remedy else "ok", found, remedy)
+        elif any(view.state == "not confirmed" for view in theirs):
+            key = next(view for view in theirs if view.state == "not confirmed")
+            remedy = say("partner-key-unconfirmed", language)
+            found = f"not confirmed: {keyring.grouped(key.fingerprint)}"
+            yield Check("keys", partner.name, "failed", found, remedy, 208)
+        else:
+            found = theirs[0].state if theirs else "none"
+            yield Check("keys", partner.name, "failed", found, say("partner-key-missing", language), 208)
+
+
+def _partners(site: Site, language: Language) -> Iterator[Check]:
+    config = site.config
+    partners = site.partners.all()
+    if not partners:
+        yield Check("partners", "all", "warning", "none", say("no-partners", language))
+    if config.submission is None and any(partner.settings.route is None for partner in partners):
+        yield Check("mail out", "submission", "failed", "not configured", say("no-submission", language), 701)
+    if not config.mailbox and not config.receiver:
+        yield Check("mail in", "mailbox", "failed", "not configured", say("no-inbox", language), 701)
+    for partner in partners:
+        if not partner.switches.teleradiology:
+            continue
+        route = partner.settings.route
+        account = route or config.submission
+        servers = (*((account,) if account is not None else ()), *config.mailbox)
+        plain = [item for item in servers if item.security == "none"]
+        if partner.switches.clear:
+            yield Check(
+                "teleradiology", partner.name, "failed", "clear = true", say("tele-clear", language), 108
+            )
+        if plain:
+            found = ", ".join(f"{item.host}: security 'none'" for item in plain)
+            yield Check("teleradiology", partner.name, "failed", found, say("tele-plain", language), 702)
+        if partner.settings.policy.value != "require":
+            found = f"policy '{partner.settings.policy.value}'"
+            yield Check("teleradiology", partner.name, "warning", found, say("tele-policy", language))
+
+
+def _clock(site: Site, language: Language) -> Iterator[Check]:
+    with site.database.read() as connection:
+        newest = lookups.newest_event(connection)
+    now = site.clock()
+    if newest is not None and newest > now + CLOCK_SECONDS:
+        found = f"the journal is {newest - now:.0f} s ahead: the clock was set back"
+        yield Check("clock", "this machine", "warning", found, say("clock", language))
+    else:
+        found = datetime.fromtimestamp(now, UTC).isoformat(" ", "seconds")
+        yield Check("clock", "this machine", "ok", found)
+
+
+def _dicom_in(site: Site, language: Language) -> Iterator[Check]:
+    dicom = site.config.dicom
+    if dicom is not None:
+        where = f"{dicom.host}:{dicom.port}"
+        if dicom.allow_any_station:
+            yield Check("DICOM in", where, "warning", "any station", say("any-station", language))
+        elif not dicom.stations:
+            yield Check("DICOM in", where, "warning", "no stations", say("no-stations", language), 408)
+        else:
+            yield Check("DICOM in", where, "ok", f"{len(dicom.stations)} stations may send")
+    if not any(item.takes in {"dicom", "all"} for item in site.config.destination):
+        remedy = say("no-destination", language)
+        yield Check("destinations", "DICOM", "warning", "none takes DICOM objects", remedy)
+
+
+def _handover(site: Site, item: Destination, language: Language) -> Check:
+    """Try a folder or look for a program."""
+    if item.kind == "program":
+        path = shutil.which(item.command[0])
+        if path:
+            return Check("destinations", item.name, "ok", path)
+        found = f"{item.command[0]}: not found"
+        return Check("destinations", item.name, "failed", found, say("no-program", language), 411)
+    folder = site.config.path(item.path)
+    probe = folder / ".radpost-doctor"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        text = f"{folder}: {error.strerror}"
+        return failure("destinations", item.name, RadpostError(FOLDER_UNUSABLE, text), language)
+    return Check("destinations", item.name, "ok", f"{folder} can be written")
+
+
+def _rule(host: str, port: int, protocol: str, tls: str, purpose: str, *, inbound: bool = False) -> Rule:
+    local = host in {"localhost", "::1"} or host.startswith("127.")
+    return Rule("in" if inbound else "out", host, port, protocol, tls, purpose, local)
+
+
+def _oauth(url: str) -> Iterator[Rule]:
+    parts = urlsplit(url)
+    if parts.hostname:
+        yield _rule(parts.hostname, parts.port or 443, "HTTPS", "tls", "sign-in (OAuth 2)")
