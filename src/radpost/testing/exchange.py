@@ -1,206 +1,296 @@
-"""Two institutions that exchange studies through a real mail server: what interop and crash tests share.
+"""Two institutions on loopback that send to each other by direct SMTP, and the PACS behind the second.
 
-The institutions are real ``radpost run`` processes; what became of an object is read from their stores.
+For tests of failures, attacks and leaks: small studies, a view into both stores, and time that passes when
+the test says so (deadlines are stored data, so a test can bring them forward).
 """
 
 import json
+import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Final
+from types import TracebackType
+from typing import Any, Final, Self
 
-from sqlalchemy import select
+from sqlalchemy import Table, literal_column, select, update
 
+from radpost.dicom.delivery import send_files
 from radpost.dicom.identity import identify
-from radpost.gateway import sending
+from radpost.dicom.lazy import pydicom
+from radpost.dicom.meta import EXPLICIT_VR_LITTLE_ENDIAN, file_meta
+from radpost.dicom.scu import Outgoing, Peer
+from radpost.gateway.config import load
 from radpost.gateway.partners import RADPOST_PEER, Switches
-from radpost.store import incoming, outgoing, rows
-from radpost.store.incoming import ArrivalRow, DeliveryRow, MailboxEntryRow, QuarantineRow
-from radpost.store.journal import AlarmRow, open_alarms
-from radpost.store.objects import ObjectRow
-from radpost.store.schema import arrival, delivery, mailbox_entry, object_
-from radpost.testing.institution import Institution, toml_server
-from radpost.testing.peers.pair import MailServer
+from radpost.gateway.site import wake
+from radpost.store import schema
+from radpost.store.database import Database
+from radpost.testing.institution import Institution, OwnKey, make_key, toml_server, wait_for
+from radpost.testing.peers.base import free_port
+from radpost.testing.store_scp import ReceivingPacs
 from radpost.words import SignaturePolicy
 
-A_ADDRESS: Final = "dicom@klinik-a.example"
-B_ADDRESS: Final = "dicom@praxis-b.example"
-USERS: Final[Mapping[str, str]] = {A_ADDRESS: "geheim-a", B_ADDRESS: "geheim-b"}
+SECONDARY_CAPTURE: Final = "1.2.840.10008.5.1.4.1.1.7"
+SMALL_LIMITS: Final = "disk_reserve_bytes = 50_000_000\n"
 
 
-def submission(server: MailServer, user: str, security: str = "starttls", **values: object) -> str:
-    """Return a ``[submission]`` section: sign-in at the server's submission port, certificate verified."""
-    port = {
-        "starttls": server.submission_port,
-        "tls": server.submissions_port,
-        "none": server.submission_port,
-    }[security]
-    return toml_server(
-        "submission",
-        host=server.host,
-        port=port,
-        security=security,
-        ca=server.ca_file,
-        user=user,
-        password=server.users[user],
-        **values,
-    )
+@cache
+def known_key(name: str, address: str) -> OwnKey:
+    """Return a key pair that is made once per test run: to make one costs half a second."""
+    return make_key(name, address)
 
 
-def mailbox(server: MailServer, user: str, kind: str = "imaps", **values: object) -> str:
-    """Return a ``[[mailbox]]`` section; kind is imap or pop3 (by STARTTLS), imaps or pop3s."""
-    port = {
-        "imap": server.imap_port,
-        "imaps": server.imaps_port,
-        "pop3": server.pop3_port,
-        "pop3s": server.pop3s_port,
-    }[kind]
-    settings: dict[str, object] = {
-        "kind": kind.removesuffix("s"),
-        "host": server.host,
-        "port": port,
-        "security": "tls" if kind.endswith("s") else "starttls",
-        "ca": server.ca_file,
-        "user": user,
-        "password": server.users[user],
-        "poll_seconds": 0.3,
-    }
-    return toml_server("[[mailbox]]", **settings | values)
-
-
-def pacs(port: int, ae_title: str = "PACS", name: str = "pacs", **values: object) -> str:
-    """Return a ``[[destination]]`` section for a PACS on loopback."""
-    return toml_server(
-        "[[destination]]", name=name, kind="dicom", ae_title=ae_title, host="127.0.0.1", port=port, **values
-    )
-
-
-def folder(path: Path, name: str = "documents", takes: str = "other") -> str:
-    """Return a ``[[destination]]`` section for a folder."""
-    return toml_server("[[destination]]", name=name, kind="folder", takes=takes, path=path)
-
-
-def befriend(
-    a: Institution,
-    b: Institution,
+def small_study(
+    directory: Path,
+    objects: int,
+    seed: object,
     *,
-    switches: Switches = RADPOST_PEER,
-    policy: SignaturePolicy = SignaturePolicy.REQUIRE,
-) -> None:
-    """Make two institutions partners: B is ``PRAXIS_B`` at A, A is ``KLINIK_A`` at B."""
-    a.add_partner(b, "PRAXIS_B", switches=switches, policy=policy)
-    b.add_partner(a, "KLINIK_A", switches=switches, policy=policy)
+    patient: tuple[str, str] = ("Probe^Klein", "PROBE-1"),
+    side: int = 48,
+    comments: str = "",
+) -> list[Path]:
+    """Write a study of small images, different for every seed; return the files."""
+    library = pydicom()
+    rng = random.Random(f"small study {seed}")  # noqa: S311  test data that can be made again
+    directory.mkdir(parents=True, exist_ok=True)
+    study = f"2.25.{rng.getrandbits(110)}"
+    paths = []
+    for number in range(1, objects + 1):
+        ds = library.Dataset()
+        ds.SpecificCharacterSet = "ISO_IR 192"
+        ds.SOPClassUID, ds.SOPInstanceUID = SECONDARY_CAPTURE, f"{study}.{number}"
+        ds.StudyDate, ds.StudyTime, ds.AccessionNumber = "20240229", "101500", "PROBE"
+        ds.Modality, ds.ConversionType = "OT", "SYN"
+        ds.PatientName, ds.PatientID = patient
+        ds.PatientBirthDate, ds.PatientSex = "19700101", "O"
+        ds.PatientComments = comments
+        ds.StudyInstanceUID, ds.SeriesInstanceUID = study, f"{study}.0"
+        ds.StudyID, ds.SeriesNumber, ds.InstanceNumber = "1", 1, number
+        ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
+        ds.Rows = ds.Columns = side
+        ds.BitsAllocated = ds.BitsStored = 8
+        ds.HighBit, ds.PixelRepresentation = 7, 0
+        ds.PixelData = rng.randbytes(side * side)
+        out = library.filebase.DicomBytesIO()
+        out.is_little_endian, out.is_implicit_VR = True, False
+        library.filewriter.write_dataset(out, ds)
+        meta = file_meta(SECONDARY_CAPTURE, ds.SOPInstanceUID, EXPLICIT_VR_LITTLE_ENDIAN)
+        path = directory / f"object-{number:04d}.dcm"
+        path.write_bytes(meta + bytes(out.getvalue()))
+        paths.append(path)
+    return paths
 
 
-def send(institution: Institution, partner: str, paths: Sequence[Path], *, study_uid: str = "") -> str:
-    """Send files as ``radpost send`` does; return the job's source."""
-    with institution.site() as site:
-        job = sending.look(paths, site.partners.by_name(partner), study_uid=study_uid)
-        sending.take(site, job)
-        return job.origin.source
+def hashes_of(files: Iterable[Path]) -> set[str]:
+    """Return the data set hashes of DICOM files."""
+    return {identify(path).dataset_sha256 for path in files}
 
 
-def stored(institution: Institution) -> list[ObjectRow]:
-    """Return all objects of an institution's store."""
-    with institution.site() as site, site.database.read() as connection:
-        statement = select(*rows.columns(object_, ObjectRow)).order_by(object_.c.id)
-        return rows.many(connection, ObjectRow, statement)
-
-
-def content(institution: Institution, row: ObjectRow) -> bytes:
-    """Return the file of an object as it lies in the spool."""
-    with institution.site() as site:
-        return site.spool.path(row.file_sha256).read_bytes()
-
-
-def arrivals(institution: Institution) -> list[ArrivalRow]:
-    """Return all mails that arrived."""
-    with institution.site() as site, site.database.read() as connection:
-        statement = select(*rows.columns(arrival, ArrivalRow)).order_by(arrival.c.id)
-        return rows.many(connection, ArrivalRow, statement)
-
-
-def deliveries(institution: Institution) -> list[DeliveryRow]:
-    """Return all deliveries."""
-    with institution.site() as site, site.database.read() as connection:
-        found = [
-            row
-            for (number,) in connection.execute(select(delivery.c.object_id).distinct())
-            for row in incoming.deliveries_of(connection, int(number))
-        ]
-    return sorted(found, key=lambda row: row.id)
-
-
-def entries(institution: Institution) -> list[MailboxEntryRow]:
-    """Return what is remembered of mailboxes."""
-    with institution.site() as site, site.database.read() as connection:
-        return rows.many(connection, MailboxEntryRow, select(*rows.columns(mailbox_entry, MailboxEntryRow)))
-
-
-def quarantined(institution: Institution) -> list[QuarantineRow]:
-    """Return the open entries of the quarantine."""
-    with institution.site() as site, site.database.read() as connection:
-        return incoming.quarantined(connection)
-
-
-def alarms(institution: Institution) -> list[AlarmRow]:
-    """Return the open alarms."""
-    with institution.site() as site, site.database.read() as connection:
-        return open_alarms(connection)
-
-
-def truths(institution: Institution, transmission_id: str) -> list[dict[str, object]]:
-    """Return what is known of each object of a transmission."""
-    with institution.site() as site, site.database.read() as connection:
-        return [json.loads(row.truths) for row in outgoing.objects_of(connection, transmission_id)]
-
-
-def dataset_sha256(path: Path) -> str:
-    """Return the hash of a file's data set: what C-STORE carries."""
-    return identify(path).dataset_sha256
-
-
-def peak_memory(institution: Institution) -> int:
-    """Return the largest resident set of the gateway's process so far, in bytes (proc(5), VmHWM)."""
-    assert institution.process is not None, "the gateway runs"
-    status = Path(f"/proc/{institution.process.pid}/status").read_text("ascii")
-    line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
-    return int(line.split()[1]) * 1024
-
-
-def await_all(institution: Institution, count: int, timeout: float = 60.0) -> list[outgoing.TransmissionRow]:
-    """Wait until transmissions carry ``count`` objects and all have ended; say what stands otherwise."""
-    deadline = time.monotonic() + timeout
-    while True:
-        found = institution.transmissions()
-        if sum(row.objects for row in found) >= count and all(row.ended_at is not None for row in found):
-            return found
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {timeout} s\n{explain(institution)}")
-        time.sleep(0.05)
-
-
-def await_that(condition: Callable[[], object], what: str, *who: Institution, timeout: float = 30.0) -> None:
-    """Wait for a condition; a failure shows what the institutions know."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {timeout} s: {what}\n" + "\n".join(explain(one) for one in who))
-        time.sleep(0.05)
-
-
-def explain(institution: Institution) -> str:
-    """Return the state of an institution, for the message of a failed test."""
-    with institution.site() as site, site.database.read() as connection:
-        lines = [f"--- {institution.name}"]
-        for job in outgoing.transmissions(connection, limit=20):
-            mails = [
-                f"{mail.part}:{mail.state}:{mail.code}" for mail in outgoing.mails_of(connection, job.id)
-            ]
-            lines.append(f"transmission {job.state} objects={job.objects} mails={mails[:20]}")
-        lines.extend(
-            f"arrival {row.id} {row.source} {row.kind} {row.state} {row.code} {row.detail}"
-            for row in incoming.recent_arrivals(connection, 20)
+def c_store(port: int, called: str, files: Iterable[Path], *, calling: str = "CT1") -> list[int]:
+    """Send files by C-STORE as a modality would; return the status of each."""
+    items = []
+    for path in files:
+        found = identify(path)
+        assert found.sop_class_uid is not None
+        assert found.sop_instance_uid is not None
+        assert found.transfer_syntax_uid is not None
+        items.append(
+            Outgoing(
+                path,
+                found.sop_class_uid,
+                found.sop_instance_uid,
+                found.transfer_syntax_uid,
+                found.dataset_offset,
+            )
         )
-        lines.extend(f"alarm {row.code} {row.subject} {row.detail}" for row in open_alarms(connection))
-    return "\n".join([*lines, institution.log()[-3000:]])
+    return [
+        reply.reply.status if reply.reply is not None else -1
+        for reply in send_files(Peer("127.0.0.1", port, called, calling), items)
+    ]
+
+
+def rows(institution: Institution, table: Table, **where: object) -> list[dict[str, Any]]:
+    """Return rows of the store as dictionaries, oldest first."""
+    statement = select(table).where(*(table.c[name] == value for name, value in where.items()))
+    with view(institution) as database, database.read() as connection:
+        found = connection.execute(statement.order_by(literal_column("rowid")))
+        return [dict(row) for row in found.mappings()]
+
+
+@contextmanager
+def view(institution: Institution) -> Iterator[Database]:
+    """Open an institution's database beside the running gateway."""
+    database = Database(load(institution.config_path).data_path / "radpost.db")
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+def alarm_codes(institution: Institution, *, ended: bool = False) -> list[int]:
+    """Return the codes of the open alarms, or of all that ever were."""
+    return [row["code"] for row in rows(institution, schema.alarm) if ended or row["ended_at"] is None]
+
+
+def quarantine_codes(institution: Institution) -> list[int]:
+    """Return the codes of what lies in quarantine."""
+    return [row["code"] for row in rows(institution, schema.quarantine, state="open")]
+
+
+def hurry(institution: Institution) -> None:
+    """Let the time pass until everything that waits for a later try is due."""
+    now = time.time() - 1
+    with view(institution) as database, database.write() as connection:
+        for table in (schema.submission, schema.mail, schema.arrival, schema.delivery, schema.receipt):
+            late = connection.execute(select(table).where(table.c.due_at > now)).mappings().all()
+            for row in late:
+                if row["state"] == "on server":
+                    continue  # its deadline is that of the receipt
+                values: dict[str, object] = {"due_at": now}
+                if "machine" in row:
+                    values["machine"] = _earlier(row["machine"], now)
+                connection.execute(update(table).where(table.c.id == row["id"]).values(**values))
+    wake(load(institution.config_path))
+
+
+def _earlier(machine: str, now: float) -> str:
+    state = json.loads(machine)
+    if state.get("not_before") is not None:
+        state["not_before"] = min(state["not_before"], now)
+    return json.dumps(state, separators=(",", ":"))
+
+
+@dataclass
+class Exchange:
+    """A sends to B by the AE title ``PARTNER_B``; B delivers to the PACS. Started on entry."""
+
+    directory: Path
+    switches: Switches = RADPOST_PEER
+    policy: SignaturePolicy = SignaturePolicy.REQUIRE
+    a_sections: str = ""
+    b_sections: str = ""
+    a_dicom: str = "allow_any_station = true\nquiet_seconds = 0.1\n"
+    partners: bool = True
+    destination: dict[str, object] = field(default_factory=dict)
+    pacs: ReceivingPacs = field(init=False)
+    pacs_port: int = field(init=False)
+    a: Institution = field(init=False)
+    b: Institution = field(init=False)
+    a_smtp: int = field(default_factory=free_port)
+    b_smtp: int = field(default_factory=free_port)
+
+    def __post_init__(self) -> None:
+        self._stack = ExitStack()
+        self._studies = 0
+        self.pacs_port = free_port()
+        self.pacs = ReceivingPacs(self.directory / "pacs", self.pacs_port)
+        self.a = self._institution("a", self.a_smtp, self.b_smtp, self.a_sections, self.a_dicom)
+        target = {"name": "pacs", "kind": "dicom", "ae_title": "PACS", "host": "127.0.0.1"}
+        section = toml_server("[[destination]]", **{**target, "port": self.pacs_port, **self.destination})
+        self.b = self._institution("b", self.b_smtp, self.a_smtp, section + self.b_sections)
+
+    def prepare(self) -> Self:
+        """Make both stores, keys and partners; nothing runs yet."""
+        self.a.prepare()
+        self.b.prepare()
+        if self.partners:
+            self.a.add_partner(self.b, "PARTNER_B", switches=self.switches, policy=self.policy)
+            self.b.add_partner(self.a, "PARTNER_A", switches=self.switches, policy=self.policy)
+        return self
+
+    def __enter__(self) -> Self:
+        if not self.a.config_path.exists():
+            self.prepare()
+        self._stack.enter_context(self.pacs)
+        self._stack.callback(self.b.stop)
+        self._stack.callback(self.a.stop)
+        self.a.start()
+        self.b.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def study(self, objects: int = 2, **options: Any) -> list[Path]:
+        """Write a new study."""
+        self._studies += 1
+        folder = self.directory / "studies" / str(self._studies)
+        return small_study(folder, objects, (str(self.directory), self._studies), **options)
+
+    def send(self, files: Sequence[Path]) -> None:
+        """Send a study to A for B; every object must be taken."""
+        statuses = c_store(self.a.dicom_port, "PARTNER_B", files)
+        assert statuses == [0] * len(files), [f"{status:04X}" for status in statuses]
+
+    def arrived(self, files: Iterable[Path]) -> bool:
+        """Tell whether a study is at the PACS."""
+        return hashes_of(files) <= self.pacs.hashes()
+
+    def wait_arrived(self, files: Sequence[Path], timeout: float = 30.0) -> None:
+        """Wait until a study is at the PACS."""
+        wanted = hashes_of(files)
+        wait_for(lambda: wanted <= self.pacs.hashes(), "the study at the PACS", timeout)
+
+    def passes(self, objects: int = 2, timeout: float = 30.0) -> None:
+        """Assert that a good study still passes, from the modality to the PACS and the receipt back."""
+        before = len(self.a.transmissions())
+        files = self.study(objects)
+        self.send(files)
+        self.wait_arrived(files, timeout)
+        wait_for(
+            lambda: (
+                all(
+                    row.state in {"confirmed", "confirmed (unsigned)"}
+                    for row in self.a.transmissions()[before:]
+                )
+                and len(self.a.transmissions()) > before
+            ),
+            "the good study is confirmed",
+            timeout,
+        )
+        assert self.a.process is not None
+        assert self.b.process is not None
+        assert self.a.process.poll() is None, self.a.log()[-2000:]
+        assert self.b.process.poll() is None, self.b.log()[-2000:]
+
+    def last(self) -> str:
+        """Return the state of A's newest transmission."""
+        found = self.a.transmissions()
+        return found[-1].state if found else ""
+
+    def _institution(self, name: str, own: int, peer: int, sections: str, dicom: str = "") -> Institution:
+        address = f"dicom@klinik-{name}.example"
+        mail = toml_server("submission", host="127.0.0.1", port=peer, security="none")
+        mail += toml_server("[[receiver]]", port=own, name=f"mail.klinik-{name}.example")
+        institution = Institution(
+            self.directory / name,
+            f"klinik-{name}",
+            address,
+            mail + sections,
+            key=known_key(f"klinik-{name}", address),
+        )
+        if dicom:
+            institution.dicom = dicom
+        return institution
+
+
+def wait_state(exchange: Exchange, state: str, timeout: float = 30.0) -> None:
+    """Wait until A's newest transmission is in a state."""
+    wait_for(lambda: exchange.last() == state, f"transmission {state} (is {exchange.last()})", timeout)
+
+
+def until(condition: Callable[[], bool], what: str, *busy: Institution, timeout: float = 30.0) -> None:
+    """Wait for a condition, letting the time of these institutions pass meanwhile."""
+
+    def look() -> bool:
+        if condition():
+            return True
+        for institution in busy:
+            hurry(institution)
+        return False
+
+    wait_for(look, what, timeout, step=0.3)
