@@ -35,16 +35,15 @@ def submission(server: MailServer, user: str, security: str = "starttls", **valu
         "tls": server.submissions_port,
         "none": server.submission_port,
     }[security]
-    return toml_server(
-        "submission",
-        host=server.host,
-        port=port,
-        security=security,
-        ca=server.ca_file,
-        user=user,
-        password=server.users[user],
-        **values,
-    )
+    settings: dict[str, object] = {
+        "host": server.host,
+        "port": port,
+        "security": security,
+        "ca": server.ca_file,
+        "user": user,
+        "password": server.users[user],
+    }
+    return toml_server("submission", **settings | values)
 
 
 def mailbox(server: MailServer, user: str, kind: str = "imaps", **values: object) -> str:
