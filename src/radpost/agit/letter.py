@@ -10,6 +10,8 @@ from datetime import datetime
 from typing import Final, Literal
 
 from radpost.agit import names
+from radpost.agit.naming import document_name, document_type, file_id
+from radpost.agit.survey import is_study_uid
 from radpost.mime.folding import boundary, message_fields, parameters
 from radpost.mime.pgp import Envelope, envelope
 from radpost.mime.writer import Leaf, Multipart, Source, entity_size, pieces
@@ -21,7 +23,10 @@ _TEXT: Final = (
     b"DICOM e-mail. The attached objects were sent by a DICOM e-mail gateway.\r\n"
     b"DICOM-E-Mail. Die angefuegten Objekte wurden von einem DICOM-E-Mail-Gateway gesendet.\r\n"
 )
+_BOUND: Final = frozenset({"From", "To", "Date", "Message-ID", "MIME-Version"})
 _ARMOR_LINE: Final = 64
+_PART: Final = 1024
+"""Room for delimiter and header of one object; names are cut to fit."""
 _FRAMING: Final = 8192
 """Room for session keys of some recipients, signature, armor head and mail header."""
 
@@ -100,7 +105,7 @@ def outer_fields(letter: Letter) -> Fields:
         fields.append((names.DISPOSITION_NOTIFICATION_TO, letter.sender))
     fields.extend(set_fields(letter))
     if letter.study_uid_outside:
-        study = next((item.study_uid for item in letter.items if item.study_uid), "")
+        study = next((item.study_uid for item in letter.items if is_study_uid(item.study_uid)), "")
         if study:
             fields.append((names.STUDY_ID, study))
     return tuple(fields)
@@ -132,16 +137,12 @@ def armored_size(binary: int) -> int:
 def item_bound(size: int, inner_encoding: str) -> int:
     """Return an upper bound of what one object adds to the inner entity."""
     encoded = size if inner_encoding == "binary" else -(-size // 57) * 78
-    return encoded + 512
+    return encoded + _PART
 
 
 def _inner_fields(letter: Letter) -> Fields:
-    binding = (
-        ("From", letter.sender),
-        ("To", letter.recipient),
-        *(field for field in outer_fields(letter) if field[0].lower() in {"date", "message-id"}),
-    )
-    return (*binding, *set_fields(letter))
+    bound = (field for field in outer_fields(letter) if field[0] in _BOUND)
+    return (*bound, *set_fields(letter))
 
 
 def _text() -> Leaf:
@@ -155,17 +156,17 @@ def _node(letter: Letter) -> Multipart:
 
 
 def _leaf(letter: Letter, item: Item, position: int) -> Leaf:
+    fields: Fields
     if item.is_dicom:
-        file_id = f"IM{position:06d}"  # a File-ID component: at most 8 of A-Z 0-9 _ (PS3.12 K, RFC 3240)
-        kind = parameters(names.DICOM_TYPE, {"id": file_id, "name": f"{file_id}.dcm"})
-        disposition = parameters("attachment", {"filename": f"{file_id}.dcm"})
-        fields: Fields = (("Content-Type", kind), ("Content-Disposition", disposition))
+        ident = file_id(position)
+        kind = parameters(names.DICOM_TYPE, {"id": ident, "name": f"{ident}.dcm"})
+        disposition = parameters("attachment", {"filename": f"{ident}.dcm"})
+        fields = (("Content-Type", kind), ("Content-Disposition", disposition))
     else:
-        kind = parameters(item.media_type, {"name": item.name})
-        disposition = parameters("attachment", {"filename": item.name})
-        fields = (
-            ("Content-Type", kind),
-            ("Content-Disposition", disposition),
-            (names.STUDY_ID, item.study_uid),
-        )
+        name = document_name(item.name)
+        kind = parameters(document_type(item.media_type), {"name": name})
+        disposition = parameters("attachment", {"filename": name})
+        fields = (("Content-Type", kind), ("Content-Disposition", disposition))
+        if is_study_uid(item.study_uid):
+            fields = (*fields, (names.STUDY_ID, item.study_uid))
     return Leaf(fields, item.source, letter.inner_encoding)

@@ -12,7 +12,7 @@ from radpost.mime.reader import Entity
 
 _HEAD: Final = 256 * 1024
 _TEXT_TYPES: Final = ("text/plain", "text/html", "text/rtf", "text/enriched", "text/richtext")
-_NOT_DATA: Final = frozenset(
+NOT_DATA: Final = frozenset(
     {
         "application/pgp-signature",
         "application/pgp-keys",
@@ -35,7 +35,7 @@ def is_data(entity: Entity, buffer: Buffer) -> bool:
     An unknown type is data (@GIT 1.1r 2: it is forwarded or stored, never refused). An empty part is data
     only where somebody named it, and never as DICOM.
     """
-    if entity.children or entity.is_multipart or entity.content_type in _NOT_DATA:
+    if entity.children or entity.is_multipart or entity.content_type in NOT_DATA:
         return False
     empty = not beginning(entity, buffer, 1)
     if looks_dicom(entity, buffer):

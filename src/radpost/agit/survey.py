@@ -191,9 +191,14 @@ def study_uid(headers: Headers) -> str:
     """Read X-TELEMEDICINE-STUDYID; a malformed UID counts as none, never as a fault of the mail."""
     for value in headers.get_all(names.STUDY_ID):
         uid = value.strip("\"'<> \t\0")
-        if len(uid) <= 64 and _UID.match(uid):
+        if is_study_uid(uid):
             return uid
     return ""
+
+
+def is_study_uid(uid: str) -> bool:
+    """Tell whether a text is a UID (PS3.5 9.1); leading zeros, which the field sends, are let pass."""
+    return len(uid) <= 64 and _UID.match(uid) is not None
 
 
 def first_address(headers: Headers, name: str) -> str:

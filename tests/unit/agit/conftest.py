@@ -2,31 +2,13 @@
 
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from radpost.openpgp import CompositeEngine, KeyKind, Keyring, export_public, generate, read_certs
+from radpost.openpgp import CompositeEngine, Keyring
 from radpost.openpgp.values import Engine
-from radpost.testing.peers.gnupg import GnuPG
-
-
-@dataclass(frozen=True)
-class World:
-    """We are ``clinic``; ``partner`` is one we know, ``other`` another one, ``stranger`` nobody knows."""
-
-    clinic: str
-    partner: str
-    other: str
-    stranger: str
-    engine: Engine
-    """Ours: it opens what is for the clinic."""
-    theirs: Engine
-    """Holds all secret keys: it writes as anybody and to anybody."""
-    peer: GnuPG
-    """Plain GnuPG with all secret keys."""
+from radpost.testing.letters import Correspondents, correspondents
 
 
 @pytest.fixture(scope="session")
@@ -37,20 +19,10 @@ def agit_home() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def world(agit_home: Path) -> Iterator[World]:
+def world(agit_home: Path) -> Iterator[Correspondents]:
     """All keys and engines; tests that use it are marked ``peer("gnupg")``."""
-    names = ("clinic", "partner", "other", "stranger")
-    secrets = {name: generate(name, f"{name}@{name}.example", kind=KeyKind.CURVE25519) for name in names}
-    prints = {
-        name: read_certs(secret, now=datetime.now(UTC))[0].fingerprint for name, secret in secrets.items()
-    }
-    known = [export_public(secrets[name]) for name in ("partner", "other")]
-    with (
-        Keyring(agit_home / "o", [secrets["clinic"]], known) as ours,
-        Keyring(agit_home / "t", list(secrets.values()), []) as theirs,
-        GnuPG(list(secrets.values())) as peer,
-    ):
-        yield World(**prints, engine=CompositeEngine(ours), theirs=CompositeEngine(theirs), peer=peer)
+    with correspondents(agit_home) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")
