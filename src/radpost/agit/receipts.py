@@ -94,7 +94,7 @@ def read_details(data: bytes) -> Details | None:
         return None
     try:
         return msgspec.json.decode(data, type=Details)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return None
 
 

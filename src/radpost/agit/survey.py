@@ -17,6 +17,7 @@ from radpost.mime.report import Dsn, Mdn, parse_dsn, parse_mdn
 
 MAX_SET_ID: Final = 256
 MAX_SET_TOTAL: Final = 1_000_000
+_ANSWER: Final = re.compile(r"\s*auto-replied\b", re.IGNORECASE)
 _NUMBER: Final = re.compile(r"\s*0*([0-9]{1,7})\s*\Z")
 _INDEX: Final = re.compile(r"\s*([0-9]{1,7})\s*/\s*([0-9]{1,7})\s*\Z")
 _UID: Final = re.compile(r"[0-9]+(?:\.[0-9]+)+\Z")
@@ -138,7 +139,7 @@ def _enclosed(root: Entity) -> Iterator[Entity]:
 
 def is_answer(headers: Headers) -> bool:
     """Tell whether a machine made a mail in answer to another (RFC 3834 5); generated mails may be data."""
-    return (headers.get("Auto-Submitted") or "").split(";")[0].strip().lower() == "auto-replied"
+    return _ANSWER.match(headers.get("Auto-Submitted") or "") is not None
 
 
 def _among(entity: Entity, found: Found) -> bool:
