@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -10,8 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
+from radpost.errors import RadpostError
 from radpost.gateway.config import load
+from radpost.gateway.phrases import Language
 from radpost.gateway.site import Site, open_site
+from radpost.gateway.views import Explained
 
 ConfigOption = Annotated[
     Path,
@@ -29,12 +32,43 @@ DEFAULT_CONFIG = Path("radpost.toml")
 
 @contextmanager
 def opened(config: Path) -> Iterator[Site]:
-    """Open the data directory that the configuration names."""
-    site = open_site(load(config))
+    """Open the data directory that the configuration names; failures are told in its language."""
+    values = load(config)
+    with told(values.institution.language):
+        site = open_site(values)
+        try:
+            yield site
+        finally:
+            site.close()
+
+
+@contextmanager
+def told(language: Language) -> Iterator[None]:
+    """Turn a failure with a reason into one clear line and exit status 1."""
     try:
-        yield site
-    finally:
-        site.close()
+        yield
+    except RadpostError as error:
+        complain(error, language)
+        raise typer.Exit(1) from error
+
+
+def complain(error: RadpostError, language: Language = "en") -> None:
+    """Say what failed: code, cause and remedy, facts."""
+    reason = error.reason
+    detail = f" ({error.detail})" if error.detail else ""
+    print(f"radpost: {reason.code} {reason.name}: {reason.sentence(language)}{detail}", file=sys.stderr)
+
+
+def print_reasons(reasons: Iterable[Explained]) -> None:
+    """Print coded reasons: since when, what about, cause and remedy."""
+    for reason in reasons:
+        since = f"since {moment(reason.since)}, " if reason.since is not None else ""
+        often = f"{reason.count} times, " if reason.count > 1 else ""
+        about = f"{reason.subject}: " if reason.subject else ""
+        print(f"  {reason.code} {reason.name} ({since}{often}to act: {reason.side})")
+        print(f"      {about}{reason.sentence}")
+        if reason.detail:
+            print(f"      {reason.detail}")
 
 
 def print_json(value: object) -> None:
@@ -62,7 +96,7 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[object]], *, em
 
 def print_facts(facts: Mapping[str, Any]) -> None:
     """Print names and values below each other."""
-    width = max(len(name) for name in facts)
+    width = max((len(name) for name in facts), default=0)
     for name, value in facts.items():
         print(f"{name:<{width}}  {'' if value is None else value}")
 
@@ -70,6 +104,26 @@ def print_facts(facts: Mapping[str, Any]) -> None:
 def moment(at: float | None) -> str:
     """Return a time of the store as local time, or nothing."""
     return "" if at is None else datetime.fromtimestamp(at).astimezone().isoformat(" ", "seconds")
+
+
+def ago(at: float | None, now: float) -> str:
+    """Return how long ago a time is, or until when, as a person says it."""
+    if at is None:
+        return ""
+    seconds = abs(now - at)
+    for limit, unit, length in ((90, "s", 1), (5400, "min", 60), (172_800, "h", 3600)):
+        if seconds < limit:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds / 86_400:.0f} d"
+
+
+def span(seconds: float) -> str:
+    """Return a duration: exact where it is short."""
+    if seconds < 100:
+        return f"{seconds:.2f} s"
+    if seconds < 6000:
+        return f"{seconds / 60:.1f} min"
+    return f"{seconds / 3600:.1f} h"
 
 
 def size(count: int) -> str:

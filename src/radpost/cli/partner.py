@@ -6,10 +6,19 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from radpost.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, opened, print_facts, print_json, print_table
-from radpost.errors import CONFIG_INVALID, RadpostError
+from radpost.cli.common import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    JsonOption,
+    opened,
+    print_facts,
+    print_json,
+    print_table,
+)
+from radpost.cli.key import print_imported
+from radpost.errors import BAD_COMMAND, NOT_FOUND, RadpostError
 from radpost.gateway import keyring
-from radpost.gateway.config import Address, AeTitle
+from radpost.gateway.config import Address, AeTitle, is_loopback
 from radpost.gateway.partners import RADPOST_PEER, Partner, Route, Settings, Switches, encode
 from radpost.gateway.site import Site, wake
 from radpost.store import partners as statements
@@ -26,26 +35,42 @@ def commands() -> typer.Typer:
     return group
 
 
-def add(  # noqa: PLR0917  a command line has many options
+def add(
     name: Annotated[str, typer.Argument(help="A short name, such as 'klinik-b'.")],
-    ae_title: Annotated[str, typer.Option("--ae-title", help="Studies sent to this AE title go to the partner.")] = "",
+    ae_title: Annotated[
+        str, typer.Option("--ae-title", help="Studies sent to this AE title go to the partner.")
+    ] = "",
     address: Annotated[str, typer.Option("--address", help="The partner's mail address.")] = "",
     title: Annotated[str, typer.Option("--title", help="The partner's full name.")] = "",
-    key: Annotated[Path | None, typer.Option("--key", help="The partner's public OpenPGP key (file).")] = None,
+    key: Annotated[
+        Path | None, typer.Option("--key", help="The partner's public OpenPGP key (file).")
+    ] = None,
     fingerprint: Annotated[
-        str, typer.Option("--fingerprint", help="Confirms the key: the fingerprint that the partner told you by phone.")
+        str,
+        typer.Option(
+            "--fingerprint", help="Confirms the key: the fingerprint that the partner told you by phone."
+        ),
     ] = "",
-    dialect: Annotated[str, typer.Option("--dialect", help="agit-1.1, agit-1.5 or radpost (another Radpost).")] = "",
+    dialect: Annotated[
+        str, typer.Option("--dialect", help="agit-1.1, agit-1.5 or radpost (another Radpost).")
+    ] = "",
     policy: Annotated[str, typer.Option("--policy", help="Signatures: require, accept or ignore.")] = "",
     switch: Annotated[
         list[str] | None, typer.Option("--set", help="A switch of the dialect, NAME=VALUE; may be repeated.")
     ] = None,
     route: Annotated[
-        str, typer.Option("--route", help="Send to this server instead of ours: HOST:PORT[:tls|starttls|none].")
+        str,
+        typer.Option(
+            "--route",
+            help="Send to this server, not ours: HOST:PORT[:tls|starttls|none]; 'none': ours again.",
+        ),
     ] = "",
-    route_ca: Annotated[str, typer.Option("--route-ca", help="CA file that the server is checked against.")] = "",
+    route_ca: Annotated[
+        str, typer.Option("--route-ca", help="CA file that the server is checked against.")
+    ] = "",
     destination: Annotated[
-        list[str] | None, typer.Option("--destination", help="Destination for this partner's objects; may be repeated.")
+        list[str] | None,
+        typer.Option("--destination", help="Destination for this partner's objects; may be repeated."),
     ] = None,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
@@ -53,6 +78,10 @@ def add(  # noqa: PLR0917  a command line has many options
     with opened(config) as site:
         existing = _existing(site, name)
         settings = existing.settings if existing else Settings()
+        if fingerprint and key is None:
+            raise typer.BadParameter(
+                "belongs to --key; else 'radpost key confirm'", param_hint="--fingerprint"
+            )
         if dialect:
             settings = _with_dialect(settings, dialect)
         elif existing is None:
@@ -74,20 +103,24 @@ def add(  # noqa: PLR0917  a command line has many options
             created_at=site.clock(),
         )
         _refuse_doubles(site, row)
+        if key is not None:  # before anything is written: a wrong fingerprint must change nothing
+            keyring.check_public(site, key, partner=name, fingerprint=fingerprint)
         with site.database.write() as connection:
             statements.put(connection, row)
         site.partners.forget()
         print(f"partner {name} {'changed' if existing else 'added'}: {row.ae_title} -> {row.address}")
         if key is not None:
-            for line in keyring.import_public(site, key, partner=name, fingerprint=fingerprint):
-                print(line)
+            print_imported(keyring.import_public(site, key, partner=name, fingerprint=fingerprint))
+        elif existing is None:
+            print("No key yet: nothing can be sent. Next: radpost key import FILE --partner " + name)
         wake(site.config)
 
 
 def list_(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """List the partners."""
     with opened(config) as site:
-        found = [(partner, keyring.state_of(site, partner.name)) for partner in site.partners.all()]
+        views = keyring.listed(site)
+        found = [(partner, keyring.state_of(views, partner.name)) for partner in site.partners.all()]
     if as_json:
         print_json([_as_json(partner, state) for partner, state in found])
         return
@@ -109,7 +142,8 @@ def show(
     """Show one partner with all switches."""
     with opened(config) as site:
         partner = site.partners.by_name(name)
-        state = keyring.state_of(site, partner.name)
+        views = [view for view in keyring.listed(site) if view.owner == partner.name]
+        state = keyring.state_of(views, partner.name)
     if as_json:
         print_json(_as_json(partner, state))
         return
@@ -122,6 +156,7 @@ def show(
             "dialect": partner.settings.dialect,
             "signature policy": partner.settings.policy.value,
             "key": state,
+            **{f"  {view.state}": keyring.grouped(view.fingerprint) for view in views},
             "route": _route_text(partner.settings.route),
             "destination": ", ".join(partner.settings.destination) or "by the configuration",
             **{f"  {key}": value for key, value in msgspec.structs.asdict(partner.switches).items()},
@@ -139,7 +174,7 @@ def _existing(site: Site, name: str) -> Partner | None:
 def _with_dialect(settings: Settings, dialect: str) -> Settings:
     radpost = dialect == "radpost"
     chosen = _convert("agit-1.5" if radpost else dialect, Dialect, "--dialect")
-    policy = default_policy(chosen, announced_signing=False, radpost=radpost)
+    policy = default_policy(announced_signing=False, radpost=radpost)
     switches = RADPOST_PEER if radpost else settings.switches
     return msgspec.structs.replace(settings, dialect=chosen.value, policy=policy, switches=switches)
 
@@ -149,21 +184,23 @@ def _switched(switches: Switches, changes: list[str]) -> Switches:
     for change in changes:
         name, equals, text = change.partition("=")
         if not equals or name not in values:
-            raise RadpostError(CONFIG_INVALID, f"--set {change}: switches are {', '.join(values)}")
+            raise typer.BadParameter(f"'{change}': switches are {', '.join(values)}", param_hint="--set")
         values[name] = {"true": True, "false": False, "none": None}.get(text.lower(), text)
-    return _convert(values, Switches, "--set", strict=False)
+    switched: Switches = _convert(values, Switches, "--set", strict=False)
+    return switched
 
 
-def _route(text: str, ca: str) -> Route:
-    host, _, rest = text.rpartition(":") if text.count(":") == 1 else _split_route(text)
+def _route(text: str, ca: str) -> Route | None:
+    """Read HOST:PORT[:SECURITY]; ``none`` means our submission server again."""
+    if text == "none":
+        return None
+    host, _, rest = text.partition(":")
     port, _, security = rest.partition(":")
     values = {"host": host, "port": port, "security": security or "starttls", "ca": ca}
-    return _convert(values, Route, "--route", strict=False)
-
-
-def _split_route(text: str) -> tuple[str, str, str]:
-    host, _, rest = text.partition(":")
-    return host, ":", rest
+    route: Route = _convert(values, Route, "--route", strict=False)
+    if route.security == "none" and not is_loopback(route.host):
+        raise typer.BadParameter(f"{text}: 'none' is allowed on loopback only", param_hint="--route")
+    return route
 
 
 def _route_text(route: Route | None) -> str:
@@ -174,7 +211,7 @@ def _destinations(site: Site, names: list[str]) -> tuple[str, ...]:
     known = [destination.name for destination in site.config.destination]
     for name in names:
         if name not in known:
-            raise RadpostError(CONFIG_INVALID, f"--destination {name}: the configuration has {', '.join(known)}")
+            raise RadpostError(NOT_FOUND, f"destination '{name}'; the configuration has {', '.join(known)}")
     return tuple(names)
 
 
@@ -183,18 +220,21 @@ def _refuse_doubles(site: Site, row: statements.PartnerRow) -> None:
         if partner.name == row.name:
             continue
         if partner.ae_title == row.ae_title:
-            raise RadpostError(CONFIG_INVALID, f"AE title {row.ae_title} belongs to partner {partner.name}")
+            raise RadpostError(BAD_COMMAND, f"AE title {row.ae_title} belongs to partner {partner.name}")
         if partner.address == row.address.lower():
-            raise RadpostError(CONFIG_INVALID, f"address {row.address} belongs to partner {partner.name}")
+            raise RadpostError(BAD_COMMAND, f"address {row.address} belongs to partner {partner.name}")
+    pacs = site.config.pacs
+    if pacs is not None and row.ae_title == pacs.our_ae_title:
+        raise RadpostError(BAD_COMMAND, f"AE title {row.ae_title} is our own, towards the PACS")
     if row.address.lower() == site.address.lower():
-        raise RadpostError(CONFIG_INVALID, f"{row.address} is our own address")
+        raise RadpostError(BAD_COMMAND, f"{row.address} is our own address")
 
 
-def _convert(value: object, kind: Any, what: str, *, strict: bool = True) -> Any:  # noqa: ANN401  msgspec's types
+def _convert(value: object, kind: Any, what: str, *, strict: bool = True) -> Any:
     try:
         return msgspec.convert(value, kind, strict=strict)
     except msgspec.ValidationError as error:
-        raise RadpostError(CONFIG_INVALID, f"{what}: {error}") from error
+        raise typer.BadParameter(str(error), param_hint=what) from error
 
 
 def _as_json(partner: Partner, key_state: str) -> dict[str, object]:

@@ -261,7 +261,7 @@ def _check(config: Config) -> None:
             ]
             _invalid(f"destination {destination.name}: kind '{destination.kind}' needs {wants}")
     for account in (*config.mailbox, *((config.submission,) if config.submission else ())):
-        if account.security == "none" and not _is_loopback(account.host):
+        if account.security == "none" and not is_loopback(account.host):
             _invalid(f"{account.host}: security 'none' is allowed on loopback only; use 'tls' or 'starttls'")
     for receiver in config.receiver:
         if bool(receiver.certificate) != bool(receiver.key):
@@ -270,7 +270,8 @@ def _check(config: Config) -> None:
             _invalid("receiver: require_tls needs certificate and key")
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Tell whether a configured host is this machine itself."""
     return host in {"localhost", "::1"} or host.startswith("127.")
 
 

@@ -29,6 +29,7 @@ COMPARED: Final = "fingerprint compared"
 BROUGHT: Final = "secret key imported"
 _BLANKS: Final = re.compile(r"[\s:]+")
 _FINGERPRINT: Final = re.compile(r"[0-9A-F]{40}")
+_SHORTEST_END: Final = 8
 _LARGEST_FILE: Final = 4 << 20
 
 
@@ -75,23 +76,27 @@ def import_public(site: Site, path: Path, *, partner: str, fingerprint: str = ""
         RadpostError: KEY_UNREADABLE; FINGERPRINT_DIFFERS, then nothing is changed; BAD_COMMAND if the key
             belongs to somebody else.
     """
-    infos = keys.read_certs(_read(path), now=_now(site))
-    blocks = keys.split(_read(path))
-    info = _chosen(infos, fingerprint, path)
-    wanted = normal(fingerprint) if fingerprint else ""
+    fingerprint, armored, confirmed = check_public(site, path, partner=partner, fingerprint=fingerprint)
     now = site.clock()
-    armored = keys.export_public(blocks[info.fingerprint])
+    row = KeyRow(
+        fingerprint, partner, False, armored, now, now if confirmed else None, COMPARED if confirmed else None
+    )
     with site.database.write() as connection:
-        known = next((k for k in statements.keys(connection) if k.fingerprint == info.fingerprint), None)
-        if known is not None and known.partner != partner:
-            owner = f"partner {known.partner}" if known.partner else "us"
-            raise RadpostError(BAD_COMMAND, f"{path.name}: this key belongs to {owner} already")
-        confirmed_at = now if wanted else None
-        how = COMPARED if wanted else None
-        row = KeyRow(info.fingerprint, partner, False, armored, now, confirmed_at, how)
         statements.put_key(connection, row)
     site.keys.forget()
-    return one(site, info.fingerprint)
+    return one(site, fingerprint)
+
+
+def check_public(site: Site, path: Path, *, partner: str, fingerprint: str = "") -> tuple[str, bytes, bool]:
+    """Return fingerprint, armored key and whether it is confirmed; raises what ``import_public`` raises."""
+    data = _read(path)
+    info = _chosen(keys.read_certs(data, now=_now(site)), fingerprint, path)
+    with site.database.read() as connection:
+        known = next((k for k in statements.keys(connection) if k.fingerprint == info.fingerprint), None)
+    if known is not None and known.partner != partner:
+        owner = f"partner {known.partner}" if known.partner else "us"
+        raise RadpostError(BAD_COMMAND, f"{path.name}: this key belongs to {owner} already")
+    return info.fingerprint, keys.export_public(keys.split(data)[info.fingerprint]), bool(fingerprint)
 
 
 def import_secret(site: Site, path: Path, *, passphrase: str | None = None) -> KeyView:
@@ -173,6 +178,19 @@ def listed(site: Site) -> list[KeyView]:
     return [_view(row, infos.get(row.fingerprint)) for row in rows]
 
 
+def chosen(views: list[KeyView], name: str) -> list[KeyView]:
+    """Return the keys whose fingerprint ends so.
+
+    Raises:
+        RadpostError: NOT_FOUND.
+    """
+    end = _BLANKS.sub("", name).upper().removeprefix("0X")
+    found = [view for view in views if len(end) >= _SHORTEST_END and view.fingerprint.endswith(end)]
+    if not found:
+        raise RadpostError(NOT_FOUND, f"key {name}; see 'radpost key show'")
+    return found
+
+
 def one(site: Site, fingerprint: str) -> KeyView:
     """Return one key by its whole fingerprint."""
     with site.database.read() as connection:
@@ -243,7 +261,7 @@ def _row(site: Site, fingerprint: str) -> KeyRow:
             raise RadpostError(OWN_KEY_UNUSABLE)
         return max(own, key=lambda row: row.confirmed_at or 0.0)
     text = _BLANKS.sub("", fingerprint).upper().removeprefix("0X")
-    found = [row for row in rows if len(text) >= 8 and row.fingerprint.endswith(text)]
+    found = [row for row in rows if len(text) >= _SHORTEST_END and row.fingerprint.endswith(text)]
     if len(found) != 1:
         raise RadpostError(NOT_FOUND, f"key {fingerprint}; see 'radpost key show'")
     return found[0]

@@ -45,7 +45,7 @@ _SENTENCES: Final[dict[str, tuple[str, str]]] = {
     ),
     "own-key-missing": (
         "make one with 'radpost init', or import one with 'radpost key import FILE --secret'",
-        "legen Sie einen an ('radpost init') oder importieren Sie einen ('radpost key import DATEI --secret')",
+        "legen Sie einen an ('radpost init') oder importieren Sie ihn ('radpost key import DATEI --secret')",
     ),
     "key-expires": (
         "it expires soon; agree on a new one in time",

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, or_, select
+from sqlalchemy import ColumnElement, Connection, false, func, select
 
 from radpost.store import rows
 from radpost.store.incoming import ArrivalRow, QuarantineRow
@@ -18,6 +18,7 @@ from radpost.store.schema import (
     incoming_set,
     mail,
     memory,
+    message,
     object_,
     quarantine,
     receipt,
@@ -33,6 +34,7 @@ _ALARM = rows.columns(alarm, AlarmRow)
 _EVENT = rows.columns(event, EventRow)
 _QUARANTINE = rows.columns(quarantine, QuarantineRow)
 _LONGEST_LIST = 200
+_SHORTEST_BEGINNING = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +77,19 @@ def transmissions_named(connection: Connection, name: str) -> list[TransmissionR
     exact = rows.many(connection, TransmissionRow, statement.where(transmission.c.id == name))
     if exact:
         return exact
-    begins = transmission.c.id.startswith(name, autoescape=True)
-    found = or_(begins, transmission.c.study_uid == name)
+    found = _begins(transmission.c.id, name) | (transmission.c.study_uid == name)
     return rows.many(connection, TransmissionRow, statement.where(found).limit(_LONGEST_LIST))
+
+
+def transmissions_with_message_id(connection: Connection, message_id: str) -> list[TransmissionRow]:
+    """Return the transmission that a Message-ID of ours stood for."""
+    statement = (
+        select(*_TRANSMISSION)
+        .join(mail, mail.c.transmission_id == transmission.c.id)
+        .join(message, message.c.mail_id == mail.c.id)
+        .where(message.c.message_id == message_id)
+    )
+    return rows.many(connection, TransmissionRow, statement)
 
 
 def transmissions_of_source(connection: Connection, source: str) -> list[TransmissionRow]:
@@ -99,11 +111,12 @@ def open_collections(connection: Connection) -> list[CollectionRow]:
 
 def sets_named(connection: Connection, name: str) -> list[tuple[str, str]]:
     """Return (partner, set id) of arrived sets by set id, its beginning, or Study Instance UID."""
-    begins = incoming_set.c.set_id.startswith(name, autoescape=True)
     statement = select(incoming_set.c.partner, incoming_set.c.set_id).order_by(incoming_set.c.last_at.desc())
     exact = connection.execute(statement.where(incoming_set.c.set_id == name)).all()
     found = exact or connection.execute(
-        statement.where(or_(begins, incoming_set.c.study_uid == name)).limit(_LONGEST_LIST)
+        statement.where(_begins(incoming_set.c.set_id, name) | (incoming_set.c.study_uid == name)).limit(
+            _LONGEST_LIST
+        )
     )
     return [(str(row[0]), str(row[1])) for row in found]
 
@@ -249,3 +262,8 @@ def quarantine_of(connection: Connection, arrival_id: int) -> list[QuarantineRow
         quarantine.c.arrival_id == arrival_id, quarantine.c.state == "open"
     )
     return rows.many(connection, QuarantineRow, statement)
+
+
+def _begins(column: ColumnElement[str], name: str) -> ColumnElement[bool]:
+    """Return the condition of a beginning; a short one would name half of the store."""
+    return column.startswith(name, autoescape=True) if len(name) >= _SHORTEST_BEGINNING else false()
