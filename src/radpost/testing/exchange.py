@@ -1,39 +1,29 @@
 """Two institutions on loopback that send to each other by direct SMTP, and the PACS behind the second.
 
-For tests of failures, attacks and leaks: small studies, a view into both stores, and time that passes when
-the test says so (deadlines are stored data, so a test can bring them forward).
+For tests of failures, attacks, kills and leaks, with small studies made on the spot.
 """
 
-import json
 import random
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from sqlalchemy import Table, literal_column, select, update
-
 from radpost.dicom.delivery import send_files
 from radpost.dicom.identity import identify
 from radpost.dicom.lazy import pydicom
 from radpost.dicom.meta import EXPLICIT_VR_LITTLE_ENDIAN, file_meta
 from radpost.dicom.scu import Outgoing, Peer
-from radpost.gateway.config import load
 from radpost.gateway.partners import RADPOST_PEER, Switches
-from radpost.gateway.site import wake
-from radpost.store import schema
-from radpost.store.database import Database
 from radpost.testing.institution import Institution, OwnKey, make_key, toml_server, wait_for
 from radpost.testing.peers.base import free_port
 from radpost.testing.store_scp import ReceivingPacs
 from radpost.words import SignaturePolicy
 
 SECONDARY_CAPTURE: Final = "1.2.840.10008.5.1.4.1.1.7"
-SMALL_LIMITS: Final = "disk_reserve_bytes = 50_000_000\n"
 
 
 @cache
@@ -109,57 +99,6 @@ def c_store(port: int, called: str, files: Iterable[Path], *, calling: str = "CT
         reply.reply.status if reply.reply is not None else -1
         for reply in send_files(Peer("127.0.0.1", port, called, calling), items)
     ]
-
-
-def rows(institution: Institution, table: Table, **where: object) -> list[dict[str, Any]]:
-    """Return rows of the store as dictionaries, oldest first."""
-    statement = select(table).where(*(table.c[name] == value for name, value in where.items()))
-    with view(institution) as database, database.read() as connection:
-        found = connection.execute(statement.order_by(literal_column("rowid")))
-        return [dict(row) for row in found.mappings()]
-
-
-@contextmanager
-def view(institution: Institution) -> Iterator[Database]:
-    """Open an institution's database beside the running gateway."""
-    database = Database(load(institution.config_path).data_path / "radpost.db")
-    try:
-        yield database
-    finally:
-        database.close()
-
-
-def alarm_codes(institution: Institution, *, ended: bool = False) -> list[int]:
-    """Return the codes of the open alarms, or of all that ever were."""
-    return [row["code"] for row in rows(institution, schema.alarm) if ended or row["ended_at"] is None]
-
-
-def quarantine_codes(institution: Institution) -> list[int]:
-    """Return the codes of what lies in quarantine."""
-    return [row["code"] for row in rows(institution, schema.quarantine, state="open")]
-
-
-def hurry(institution: Institution) -> None:
-    """Let the time pass until everything that waits for a later try is due."""
-    now = time.time() - 1
-    with view(institution) as database, database.write() as connection:
-        for table in (schema.submission, schema.mail, schema.arrival, schema.delivery, schema.receipt):
-            late = connection.execute(select(table).where(table.c.due_at > now)).mappings().all()
-            for row in late:
-                if row["state"] == "on server":
-                    continue  # its deadline is that of the receipt
-                values: dict[str, object] = {"due_at": now}
-                if "machine" in row:
-                    values["machine"] = _earlier(row["machine"], now)
-                connection.execute(update(table).where(table.c.id == row["id"]).values(**values))
-    wake(load(institution.config_path))
-
-
-def _earlier(machine: str, now: float) -> str:
-    state = json.loads(machine)
-    if state.get("not_before") is not None:
-        state["not_before"] = min(state["not_before"], now)
-    return json.dumps(state, separators=(",", ":"))
 
 
 @dataclass
@@ -283,14 +222,14 @@ def wait_state(exchange: Exchange, state: str, timeout: float = 30.0) -> None:
     wait_for(lambda: exchange.last() == state, f"transmission {state} (is {exchange.last()})", timeout)
 
 
-def until(condition: Callable[[], bool], what: str, *busy: Institution, timeout: float = 30.0) -> None:
-    """Wait for a condition, letting the time of these institutions pass meanwhile."""
+def stranger(name: str = "stranger") -> OwnKey:
+    """Return the key of somebody whom nobody knows."""
+    return known_key(name, f"{name}@elsewhere.example")
 
-    def look() -> bool:
-        if condition():
-            return True
-        for institution in busy:
-            hurry(institution)
-        return False
 
-    wait_for(look, what, timeout, step=0.3)
+def third_partner(world: Exchange) -> Institution:
+    """Make a third institution a partner of B; it does not run."""
+    address = "dicom@klinik-c.example"
+    third = Institution(world.directory / "c", "klinik-c", address, key=known_key("klinik-c", address))
+    world.b.add_partner(third, "PARTNER_C")
+    return third
