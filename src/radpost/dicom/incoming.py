@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from radpost.dicom import dimse, headparse, meta
+from radpost.dicom.digest import Digester, begin_writing
 from radpost.dicom.headparse import HeadParser
 from radpost.dicom.pdu import PduError
 
@@ -40,7 +41,11 @@ class StoreContext:
 
 @dataclass(frozen=True, slots=True)
 class IncomingObject:
-    """A received object: a private file, not yet synced, with its hashes and the UIDs of its data set."""
+    """A received object: a private file with its hashes and the UIDs of its data set.
+
+    If ``synced``, the content is durable already (not the name: the directory is synced by who renames).
+    ``fd`` is open as long as the object is being handed over.
+    """
 
     path: Path
     fd: int
@@ -55,6 +60,7 @@ class IncomingObject:
     modality: str | None
     transfer_syntax_uid: str
     defects: tuple[str, ...]
+    synced: bool = False
 
     @property
     def dataset_size(self) -> int:
@@ -62,8 +68,9 @@ class IncomingObject:
         return self.size - self.dataset_offset
 
     def sync(self) -> None:
-        """Make the content durable (not the name: the directory is synced by who renames)."""
-        os.fdatasync(self.fd)
+        """Make the content durable, unless it is."""
+        if not self.synced:
+            os.fdatasync(self.fd)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +93,22 @@ def check_context(context: StoreContext) -> Refusal | None:
 
 
 class ObjectWriter:
-    """A sink that writes one object; a failure is kept in ``refusal`` while the rest is swallowed."""
+    """A sink that writes one object; a failure is kept in ``refusal`` while the rest is swallowed.
 
-    def __init__(self, directory: Path, context: StoreContext, *, max_size: int) -> None:
+    With ``sync`` the content is made durable while the hashes are still being computed.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        context: StoreContext,
+        digester: Digester,
+        *,
+        max_size: int,
+        sync: bool = True,
+    ) -> None:
+        self._digester = digester
+        self._sync = sync
         self.refusal = check_context(context)
         self._context = context
         self._max_size = max_size
@@ -112,8 +132,16 @@ class ObjectWriter:
         except OSError as error:
             self._fail(error)
 
+    def space(self) -> memoryview:
+        """Return the buffer for the next bytes."""
+        return self._digester.space()
+
+    def idle(self) -> bool:
+        """Use the time in which nothing arrives; False if nothing is left to do."""
+        return self._digester.step()
+
     def write(self, piece: memoryview) -> None:
-        """Take the next bytes of the data set."""
+        """Take the next bytes of the data set, in the buffer that ``space`` gave."""
         if self.refusal is not None:
             self._swallowed += len(piece)
             if self._swallowed > self._max_size:
@@ -127,15 +155,16 @@ class ObjectWriter:
         except OSError as error:
             self._fail(error)
             return
-        self._data_hash.update(piece)
-        self._file_hash.update(piece)
         self._parser.feed(piece)
+        self._digester.submit(piece, self._data_hash, self._file_hash)
 
     def finish(self) -> IncomingObject | Refusal:
         """Say that the object is complete; returns it, or why it is refused (its file is gone then)."""
         if self.refusal is None:
             self._parser.finish()
             self._cross_check()
+        if self.refusal is None:
+            self._settle()
         if self.refusal is not None:
             self.discard()
             return self.refusal
@@ -154,7 +183,19 @@ class ObjectWriter:
             modality=values.get(headparse.MODALITY),
             transfer_syntax_uid=self._context.transfer_syntax,
             defects=tuple(self._parser.defects),
+            synced=self._sync,
         )
+
+    def _settle(self) -> None:
+        """Compute what is left of the hashes while the disk writes."""
+        if self._sync:
+            begin_writing(self._fd)
+        self._digester.finish()
+        if self._sync:
+            try:
+                os.fdatasync(self._fd)
+            except OSError as error:
+                self._fail(error)
 
     def close(self) -> None:
         """Close the file and leave it where it is."""
@@ -165,6 +206,7 @@ class ObjectWriter:
 
     def discard(self) -> None:
         """Close and remove the file."""
+        self._digester.forget()
         if self._fd >= 0:
             self.close()
             with contextlib.suppress(OSError):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from radpost.dicom import dimse, identifier
+from radpost.dicom.digest import Digester
 from radpost.dicom.find import (
     check_response,
     checked_uid,
@@ -32,6 +33,7 @@ from radpost.dicom.services import (
 from radpost.dicom.session import is_kept
 from radpost.errors import RETRIEVE_REFUSED, STUDY_NOT_FOUND, RadpostError
 
+_CHUNK: Final = 144 << 10
 _LOG = logging.getLogger(__name__)
 _FIND: Final = Proposal(STUDY_ROOT_FIND, (IMPLICIT_LE,))
 """Some archives complain about retrieval contexts that come without the query one."""
@@ -192,7 +194,8 @@ def get_study(
     proposals = _storage_proposals(_classes(peer, study_uid))
     keys = {identifier.LEVEL: "STUDY", identifier.STUDY: checked_uid(study_uid)}
     keeper = _Keeper(directory, take, max_object)
-    with Association.open(peer, [_FIND, Proposal(STUDY_ROOT_GET, (IMPLICIT_LE,)), *proposals]) as association:
+    wanted = [_FIND, Proposal(STUDY_ROOT_GET, (IMPLICIT_LE,)), *proposals]
+    with Association.open(peer, wanted) as association:
         context = request(association, STUDY_ROOT_GET, dimse.C_GET_RQ, keys)
         done = dimse.Command(dimse.C_GET_RSP)
         while True:
@@ -223,6 +226,7 @@ class _Keeper:
         self._directory = directory
         self._take = take
         self._max_object = max_object
+        self._digester = Digester(_CHUNK)
         self.files: list[GotFile] = []
         self.kept = 0
         self.refused = 0
@@ -232,7 +236,7 @@ class _Keeper:
         context = StoreContext(
             command.sop_class or "", command.sop_instance or "", association.transfer_syntax(number)
         )
-        writer = ObjectWriter(self._directory, context, max_size=self._max_object)
+        writer = ObjectWriter(self._directory, context, self._digester, max_size=self._max_object)
         kept = False
         try:
             association.wire.read_data(number, writer)

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 from radpost.dicom import dimse, pdu
 from radpost.dicom.access import Accept, Reject, Rejection
+from radpost.dicom.digest import Digester
 from radpost.dicom.incoming import IncomingObject, ObjectWriter, Refusal, StoreContext
 from radpost.dicom.pdu import PduError
 from radpost.dicom.services import VERIFICATION, choose_transfer_syntax, is_storage
@@ -39,7 +40,9 @@ class ServerConfig:
     idle_seconds: float = 300.0
     object_seconds: float = 3600.0
     tls: ssl.SSLContext | None = None
-    chunk: int = 1 << 17
+    chunk: int = 144 << 10
+    sync: bool = True
+    """Make an object's content durable before it is handed over, while it is still being hashed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,7 @@ class Session:
         self._wire: Wire | None = None
         self._contexts: dict[int, tuple[str, str]] = {}
         self._fragment = _OUR_UNIT
+        self._digester = Digester(config.chunk)
         self._stopping = threading.Event()
 
     def run(self, *, congested: bool = False) -> None:
@@ -150,7 +154,7 @@ class Session:
             self._sock = config.tls.wrap_socket(self._sock, server_side=True, do_handshake_on_connect=False)
             assert isinstance(self._sock, ssl.SSLSocket)
             self._sock.do_handshake()
-        return Wire(self._sock, max_pdu=config.max_pdu, chunk=config.chunk)
+        return Wire(self._sock, max_pdu=config.max_pdu)
 
     # Negotiation
 
@@ -282,7 +286,13 @@ class Session:
             command.move_originator_ae,
             command.move_originator_id,
         )
-        writer = ObjectWriter(self._handler.directory, context, max_size=self._config.max_object)
+        writer = ObjectWriter(
+            self._handler.directory,
+            context,
+            self._digester,
+            max_size=self._config.max_object,
+            sync=self._config.sync,
+        )
         kept = False
         try:
             wire.read_data(context_id, writer)

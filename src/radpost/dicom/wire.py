@@ -6,10 +6,11 @@ it, with one system call for both. So an object of many fragments is contiguous 
 """
 
 import contextlib
+import select
 import socket
 import ssl
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Protocol
 
 from radpost.dicom import dimse, pdu
@@ -21,6 +22,7 @@ _PDU_SLACK: Final = 64
 """Some senders count the headers of fragments out of the maximum length; a few bytes more are forgiven."""
 
 _VECTORS: Final = 512
+_SMALL_BUFFER: Final = 1 << 14
 _QUICKACK: Final = getattr(socket, "TCP_QUICKACK", None)
 
 
@@ -37,10 +39,16 @@ class Control(Exception):  # noqa: N818  an event of the protocol
 
 
 class Sink(Protocol):
-    """Takes the data set of a message in pieces; the piece is valid only during the call."""
+    """Takes the data set of a message in pieces, in buffers of its own."""
+
+    def space(self) -> memoryview:
+        """Return the buffer for the next piece."""
 
     def write(self, piece: memoryview, /) -> None:
-        """Take the next piece."""
+        """Take the next piece: the filled part of the buffer."""
+
+    def idle(self) -> bool:
+        """Use a moment in which nothing arrives; False if there is nothing to do."""
 
 
 class Discard:
@@ -48,6 +56,15 @@ class Discard:
 
     def __init__(self, limit: int) -> None:
         self._left = limit
+        self._buffer = memoryview(bytearray(_SMALL_BUFFER))
+
+    def space(self) -> memoryview:
+        """Return the only buffer."""
+        return self._buffer
+
+    def idle(self) -> bool:
+        """Have nothing to do."""
+        return False
 
     def write(self, piece: memoryview) -> None:
         """Count the piece and forget it."""
@@ -57,14 +74,15 @@ class Discard:
 
 
 class Wire:
-    """Reads and writes units; ``max_pdu`` is what we announced, ``chunk`` how much a sink gets at once."""
+    """Reads and writes units; ``max_pdu`` is what we announced."""
 
-    def __init__(self, sock: socket.socket, *, max_pdu: int, chunk: int = 1 << 17) -> None:
+    def __init__(self, sock: socket.socket, *, max_pdu: int) -> None:
         self.sock = sock
         self._plain = not isinstance(sock, ssl.SSLSocket)
+        self._poll = select.poll()
+        self._poll.register(sock, select.POLLIN)
+        self._idle: Callable[[], bool] | None = None
         self._limit = max_pdu + _PDU_SLACK
-        self._chunk = chunk
-        self._buffer: memoryview | None = None
         self._ahead = bytearray(_AHEAD)
         self._ahead_view = memoryview(self._ahead)
         self._ahead_from = 0
@@ -108,9 +126,15 @@ class Wire:
 
     def read_data(self, context: int, sink: Sink) -> None:
         """Read the data set that follows a command, into the sink."""
-        if self._buffer is None:
-            self._buffer = memoryview(bytearray(self._chunk))
-        buffer, size, used = self._buffer, self._chunk, 0
+        self._idle = sink.idle if self._plain else None
+        try:
+            self._read_data(context, sink)
+        finally:
+            self._idle = None
+
+    def _read_data(self, context: int, sink: Sink) -> None:
+        buffer, used = sink.space(), 0
+        size = len(buffer)
         while True:
             fragment_context, control, length = self._next_fragment()
             if fragment_context != context or control & pdu.COMMAND_FRAGMENT:
@@ -120,9 +144,10 @@ class Wire:
                 self._fill(buffer[used : used + step])
                 used += step
                 length -= step
-                if used == size:
-                    sink.write(buffer)
-                    used = 0
+                if used == size or (not length and used >= size - size // 4):
+                    # Better at the end of a unit than in the middle: one call receives a whole one.
+                    sink.write(buffer[:used])
+                    buffer, used = sink.space(), 0
             if control & pdu.LAST_FRAGMENT:
                 break
         if used:
@@ -173,6 +198,10 @@ class Wire:
         self._ahead_from = self._ahead_to = 0
         while done < want:
             self._check_deadline()
+            self.quick_ack()
+            if self._idle is not None:
+                while not self._poll.poll(0) and self._idle():
+                    pass
             if self._plain:
                 got = self.sock.recvmsg_into((view[done:], self._ahead_view))[0]
             else:
@@ -219,9 +248,10 @@ class Wire:
     def quick_ack(self) -> None:
         """Have the kernel acknowledge at once.
 
-        A peer that writes its response in two small pieces waits with the second for the acknowledgement
-        of the first (Nagle), which a delaying kernel holds back for 40 ms. The option does not last: it is
-        set before waiting and again behind the first bytes of every response.
+        A peer that writes a header and its content, or the halves of a response, in two small pieces waits
+        with the second for the acknowledgement of the first (Nagle), which a delaying kernel holds back for
+        40 ms. The option does not last: it is set before every wait for data, and again behind the first
+        bytes of every response.
         """
         if _QUICKACK is not None:
             self.sock.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
