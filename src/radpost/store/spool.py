@@ -41,7 +41,11 @@ class Spool:
         self.reserve_bytes = reserve_bytes
 
     def prepare(self) -> None:
-        """Make the folders with private permissions; all shards at once, so that no sync is forgotten."""
+        """Make the folders with private permissions; all shards at once, so that no sync is forgotten.
+
+        The folders above are synced too: somebody made the data directory, and a power failure must not
+        take it with all that is in it.
+        """
         try:
             for folder in (self.root, self.tmp, self._objects):
                 folder.mkdir(mode=_PRIVATE_DIR, parents=True, exist_ok=True)
@@ -50,6 +54,7 @@ class Spool:
                 (self._objects / f"{shard:02x}").mkdir(mode=_PRIVATE_DIR, exist_ok=True)
             for folder in (self._objects, self.root, self.root.parent):
                 _sync_folder(folder)
+            _sync_above(self.root.parent)
         except OSError as error:
             raise trouble(error) from error
 
@@ -206,6 +211,18 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _sync_above(folder: Path) -> None:
+    """Sync the folders above, up to the mount point or to what we may not read: that was there before us."""
+    device = folder.stat().st_dev
+    for parent in folder.resolve().parents:
+        if parent.stat().st_dev != device:
+            return
+        try:
+            _sync_folder(parent)
+        except PermissionError:
+            return
 
 
 def trouble(error: OSError) -> RadpostError:

@@ -217,7 +217,10 @@ def test_prepare_closes_an_open_root_and_syncs_the_folders(
     calls = Calls(monkeypatch)
     Spool(root).prepare()
     assert root.stat().st_mode & 0o777 == 0o700
-    assert [name for _, name in calls.seen] == [str(root / "objects"), str(root), str(tmp_path)]
+    names = [name for _, name in calls.seen]
+    assert names[:4] == [str(root / "objects"), str(root), str(tmp_path), str(tmp_path.parent)]
+    above = [folder for folder in tmp_path.parents if folder.stat().st_dev == tmp_path.stat().st_dev]
+    assert names[3:] == [str(folder) for folder in above]
     Spool(root).prepare()
     assert len(list((root / "objects").iterdir())) == 256
 
