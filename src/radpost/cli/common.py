@@ -103,7 +103,7 @@ def print_facts(facts: Mapping[str, Any]) -> None:
 
 def moment(at: float | None) -> str:
     """Return a time of the store as local time, or nothing."""
-    return "" if at is None else datetime.fromtimestamp(at).astimezone().isoformat(" ", "seconds")
+    return "" if at is None else datetime.fromtimestamp(at).isoformat(" ", "seconds")  # noqa: DTZ006  local
 
 
 def ago(at: float | None, now: float) -> str:

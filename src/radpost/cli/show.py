@@ -95,7 +95,7 @@ def _print_sent(view: TransmissionView, *, everything: bool) -> None:
     print("\nObjects: what is known of each ('-': not reported by this partner)")
     _print_truths(
         [
-            (f"{item.part}/{view.mails}", item.sop_instance_uid or item.kind, item.truths, ())
+            (f"{item.part}/{view.mails}", item.sop_instance_uid or "document", item.truths, ())
             for item in view.object_list
         ],
         everything=everything,
@@ -180,7 +180,7 @@ def _print_received(view: ArrivedView, *, everything: bool) -> None:
     print("\nObjects: what is known of each ('-': not known here)")
     _print_truths(
         [
-            (item.part or item.arrival, item.sop_instance_uid or item.kind, item.truths, item.deliveries)
+            (item.part or item.arrival, item.sop_instance_uid or "document", item.truths, item.deliveries)
             for item in view.object_list
         ],
         everything=everything,
@@ -207,9 +207,12 @@ def _print_received(view: ArrivedView, *, everything: bool) -> None:
 
 
 def _print_reasons(view: TransmissionView | ArrivedView) -> None:
-    if view.reasons:
+    waits = view.waits_for if isinstance(view, TransmissionView) else ()
+    if view.reasons or waits:
         print("\nWhy:")
-        print_reasons(view.reasons)
+    print_reasons(view.reasons)
+    for sentence in waits:
+        print(f"  {sentence}")
 
 
 _Row = tuple[object, str, Mapping[str, TruthView], Sequence[DeliveryView]]

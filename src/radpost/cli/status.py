@@ -90,7 +90,7 @@ def _facts(view: Overview) -> dict[str, object]:
     late = [
         (overdue.receipts, "receipts"),
         (overdue.incomplete_sets, "incomplete sets"),
-        (overdue.mail_servers, "mails that a server did not take yet"),
+        (overdue.mail_servers, "mails that no server has taken yet"),
         (overdue.deliveries, "objects not delivered"),
     ]
     facts: dict[str, object] = {

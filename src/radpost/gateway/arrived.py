@@ -12,8 +12,9 @@ from typing import Final
 from radpost.agit.survey import MailKind
 from radpost.errors import NOT_FOUND, RadpostError
 from radpost.gateway import machines
+from radpost.gateway.phrases import Language
 from radpost.gateway.site import Site
-from radpost.gateway.views import NOT_REPORTED, Explained, Language, Step, TruthView, explained, timeline
+from radpost.gateway.views import NOT_REPORTED, Explained, Step, TruthView, explained, timeline
 from radpost.store import incoming, lookups
 from radpost.store.incoming import ArrivalRow, DeliveryRow, IncomingSetRow, ReceiptRow
 from radpost.store.journal import AlarmRow
@@ -149,6 +150,7 @@ def _view(site: Site, stored: IncomingSetRow | None, rows: Sequence[ArrivalRow])
             for start in range(0, len(subjects), 200)
             for alarm in lookups.alarms_about(connection, subjects[start : start + 200])
         ]
+    rows = sorted(rows, key=lambda row: (row.set_part or 0, row.id))
     objects = tuple(
         _object(row, item, deliveries.get(item.object_id or -1, [])) for row in rows for item in found[row.id]
     )
@@ -163,8 +165,8 @@ def _view(site: Site, stored: IncomingSetRow | None, rows: Sequence[ArrivalRow])
         mails=total or len(parts),
         mails_here=len(parts) if stored else len(rows),
         missing=_missing(total or 0, parts) if stored else (),
-        first_at=stored.first_at if stored else rows[0].received_at,
-        last_at=stored.last_at if stored else rows[-1].ended_at or rows[-1].received_at,
+        first_at=min(row.received_at for row in rows),
+        last_at=max(row.ended_at or row.received_at for row in rows),
         reasons=_reasons(alarms, rows, objects, language),
         mail_list=tuple(_arrival(row, receipts[row.id]) for row in rows),
         object_list=objects,
@@ -174,11 +176,11 @@ def _view(site: Site, stored: IncomingSetRow | None, rows: Sequence[ArrivalRow])
 
 def truths(row: ArrivalRow, item: ReceivedObject) -> dict[str, TruthView]:
     """Return the seven truths about an object that came to us."""
-    direct = row.source in {"smtp", "lmtp"}
+    fetched = row.source.startswith(("imap:", "pop3:"))
     good = row.verdict == Verdict.GOOD.value
     known = {
         Truth.ON_SERVER: TruthView(
-            "yes", row.received_at, "received directly" if direct else "in our mailbox"
+            "yes", row.received_at, "in our mailbox" if fetched else "received directly"
         ),
         Truth.FETCHED: TruthView("yes", row.received_at, row.source),
         Truth.DECRYPTED: (

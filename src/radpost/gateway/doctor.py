@@ -3,6 +3,7 @@
 Nothing is changed and no mail is sent: connections are opened, signed in and closed again.
 """
 
+import ipaddress
 import shutil
 import socket
 import ssl
@@ -25,7 +26,7 @@ from radpost.errors import (
     RadpostError,
 )
 from radpost.gateway import doctor_servers, keyring
-from radpost.gateway.config import Config, Destination
+from radpost.gateway.config import Config, Destination, is_loopback
 from radpost.gateway.phrases import Language, say
 from radpost.gateway.site import Site, open_site, wake
 from radpost.store import lookups
@@ -199,7 +200,7 @@ def _data(config: Config, language: Language) -> tuple[Site | None, list[Check]]
 
 
 def _names(config: Config, site: Site | None, language: Language) -> Iterator[Check]:
-    hosts = {rule.host for rule in rules(config, site) if rule.direction == "out"}
+    hosts = {rule.host for rule in rules(config, site) if rule.direction == "out" and not _is_ip(rule.host)}
     for host in sorted(hosts):
         try:
             found = {str(item[4][0]) for item in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
@@ -331,8 +332,16 @@ def _handover(site: Site, item: Destination, language: Language) -> Check:
 
 
 def _rule(host: str, port: int, protocol: str, tls: str, purpose: str, *, inbound: bool = False) -> Rule:
-    local = host in {"localhost", "::1"} or host.startswith("127.")
+    local = is_loopback(host)
     return Rule("in" if inbound else "out", host, port, protocol, tls, purpose, local)
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _oauth(url: str) -> Iterator[Rule]:

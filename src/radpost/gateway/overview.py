@@ -7,9 +7,10 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from radpost.gateway.phrases import say
+from radpost.errors import MAIL_REFUSED_TEMPORARILY, SERVER_UNREACHABLE
+from radpost.gateway.phrases import Language, say
 from radpost.gateway.site import Site, wake
-from radpost.gateway.views import Explained, Language, explained
+from radpost.gateway.views import Explained, explained
 from radpost.store import incoming, journal, lookups, outgoing, retrievals
 from radpost.store.journal import AlarmRow
 from radpost.transfer.delivery import Phase as DeliveryPhase
@@ -92,7 +93,7 @@ class Overdue:
     receipts: int = 0
     incomplete_sets: int = 0
     mail_servers: int = 0
-    """Messages that a mail server has not taken at once."""
+    """Messages that were tried in vain and still wait."""
     deliveries: int = 0
     """Objects that a destination refused, or that are held for a person."""
 
@@ -175,6 +176,7 @@ def advice(view: Overview, language: Language) -> tuple[str, ...]:
     found = (
         ("not-running", not view.running),
         ("receipts-overdue", bool(view.overdue.receipts)),
+        ("incomplete-sets", bool(view.overdue.incomplete_sets)),
         ("not-delivered", bool(view.overdue.deliveries)),
         ("quarantine", bool(view.quarantine_entries)),
         (
@@ -207,9 +209,12 @@ def _mail_lines(site: Site, connection: Connection, alarms: Sequence[AlarmRow]) 
         alarm = down.get(f"mail server {name}")
         accepted = counts.get((name, "accepted"), 0)
         state = "up" if accepted or name in used else "not used yet"
+        said, tries = lookups.last_reply(connection, name)
         if alarm is not None:
             state = explained(alarm.code, "en").name
-        said, _ = lookups.last_reply(connection, name)
+        elif said:
+            # no try of a message is counted while the server as a whole does not work
+            state = (MAIL_REFUSED_TEMPORARILY if tries else SERVER_UNREACHABLE).name
         lines.append(
             Line(
                 "mail server",

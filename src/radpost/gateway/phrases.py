@@ -14,6 +14,10 @@ _SENTENCES: Final[dict[str, tuple[str, str]]] = {
         "Receipts are overdue: see the transmission with 'radpost show', call the partner.",
         "Empfangsbestätigungen sind überfällig: siehe 'radpost show'; rufen Sie den Partner an.",
     ),
+    "incomplete-sets": (
+        "Mails of some transmissions did not come: see 'radpost show', ask the sender.",
+        "Von manchen Sendungen fehlen Mails: siehe 'radpost show'; fragen Sie den Absender.",
+    ),
     "not-delivered": (
         "A destination did not take objects: see 'radpost show', then 'radpost retry --delivery NAME'.",
         "Ein Ziel nahm Objekte nicht an: siehe 'radpost show', danach 'radpost retry --delivery NAME'.",
@@ -25,6 +29,15 @@ _SENTENCES: Final[dict[str, tuple[str, str]]] = {
     "server-down": (
         "A mail server does not work: 'radpost doctor' tests each step and says what to do.",
         "Ein Mailserver funktioniert nicht: 'radpost doctor' prüft jeden Schritt und nennt Abhilfe.",
+    ),
+    # radpost show: why a transmission waits although nothing failed
+    "window-closed": (
+        "the partner has not confirmed earlier mails; more wait, so that its mailbox does not overflow",
+        "der Partner hat frühere Mails nicht bestätigt; weitere warten, damit sein Postfach nicht überläuft",
+    ),
+    "held": (
+        "the transmission is held by a person; release it with 'radpost retry'",
+        "die Sendung ist von Hand angehalten; geben Sie sie mit 'radpost retry' frei",
     ),
     # radpost doctor: remedies
     "data-missing": (

@@ -8,19 +8,22 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Final, Literal
+from typing import Any, Final
 
-from radpost.errors import TABLE
+from radpost.errors import MAIL_REFUSED_TEMPORARILY, SERVER_UNREACHABLE, TABLE
 from radpost.gateway import machines
-from radpost.gateway.site import Site
+from radpost.gateway.outbox import Outbox
+from radpost.gateway.phrases import Language, say
+from radpost.gateway.site import Site, wake
 from radpost.store import journal, lookups, outgoing
 from radpost.store.journal import AlarmRow, EventRow
 from radpost.store.outgoing import MailObjectRow, MailRow, SubmissionRow, TransmissionRow
-from radpost.transfer.outgoing import OutgoingMail
+from radpost.transfer.outgoing import OutgoingMail, Phase
 from radpost.transfer.receipt import Answer
+from radpost.transfer.transmission import ENDED, State
+from radpost.transfer.window import admits
 from radpost.words import Priority, Truth
 
-Language = Literal["en", "de"]
 NOT_REPORTED: Final = Answer.NOT_REPORTED.value
 BOUNCED: Final = "bounced"
 
@@ -148,6 +151,8 @@ class TransmissionView:
     object_list: tuple[ObjectView, ...]
     stages: tuple[Stage, ...]
     timeline: tuple[Step, ...]
+    waits_for: tuple[str, ...] = ()
+    """Why it does not go on although nothing failed."""
 
 
 def transmission(site: Site, row: TransmissionRow) -> TransmissionView:
@@ -177,7 +182,7 @@ def transmission(site: Site, row: TransmissionRow) -> TransmissionView:
         created_at=row.created_at,
         ended_at=row.ended_at,
         linked=tuple(item.id for item in group if item.id != row.id),
-        reasons=_reasons(alarms, mails, objects, language),
+        reasons=_reasons(alarms, mails, objects, submissions, language),
         mail_list=tuple(_mail(mail) for mail in mails),
         submissions=tuple(
             _submission(item, by_id[item.mail_id].part)
@@ -190,7 +195,27 @@ def transmission(site: Site, row: TransmissionRow) -> TransmissionView:
         ),
         stages=stages(events, mails),
         timeline=timeline(events),
+        waits_for=_waits_for(site, row, mails, language),
     )
+
+
+def _waits_for(
+    site: Site, row: TransmissionRow, mails: Sequence[MailRow], language: Language
+) -> tuple[str, ...]:
+    if State(row.state) in ENDED:
+        return ()
+    found = [] if wake(site.config) else ["not-running"]
+    if row.state == State.HELD.value:
+        found.append("held")
+    waiting = [mail for mail in mails if mail.state == Phase.SEALED.value and mail.size]
+    partner = next((item for item in site.partners.all() if item.name == row.partner), None)
+    if waiting and partner is not None:
+        outbox, now = Outbox(site), site.clock()
+        with site.database.read() as connection:
+            window = outbox.window(connection, partner, now)
+        if not admits(window, waiting[0].size, Priority(row.priority), now, outbox.window_policy(partner)):
+            found.append("window-closed")
+    return tuple(say(key, language) for key in found)
 
 
 def truths(mail: MailRow, stored: str, *, bounced: bool, reply: str) -> dict[str, TruthView]:
@@ -333,13 +358,22 @@ def _submission(row: SubmissionRow, part: int) -> SubmissionView:
 
 
 def _reasons(
-    alarms: Sequence[AlarmRow], mails: Iterable[MailRow], objects: Iterable[MailObjectRow], language: Language
+    alarms: Sequence[AlarmRow],
+    mails: Iterable[MailRow],
+    objects: Iterable[MailObjectRow],
+    submissions: Iterable[SubmissionRow],
+    language: Language,
 ) -> tuple[Explained, ...]:
     """Return alarms first, then what else stands as a code at a mail or an object, each once."""
     found = {alarm.code: explained(alarm.code, language, alarm=alarm) for alarm in alarms}
     for mail in mails:
         if mail.code is not None and mail.code not in found:
             found[mail.code] = explained(mail.code, language, detail=mail.detail)
+    for message in submissions:
+        if message.state in {"ready", "suspended"} and message.reply not in {"", BOUNCED}:
+            reason = MAIL_REFUSED_TEMPORARILY if message.attempts else SERVER_UNREACHABLE
+            if reason.code not in found:
+                found[reason.code] = explained(reason.code, language, detail=message.reply)
     for item in objects:
         told: dict[str, Any] = json.loads(item.truths or "{}")
         code = told.get("code")

@@ -172,23 +172,23 @@ def submission_counts(connection: Connection) -> dict[tuple[str, str], int]:
     return {(str(row[0]), str(row[1])): int(row[2]) for row in connection.execute(statement)}
 
 
-def last_reply(connection: Connection, route: str) -> tuple[str, float | None]:
-    """Return what the server of a route said last about a message that it has not taken yet."""
+def last_reply(connection: Connection, route: str) -> tuple[str, int]:
+    """Return what a route's server said last about a message that waits, and how often it deferred it."""
     statement = (
-        select(submission.c.reply, submission.c.due_at)
+        select(submission.c.reply, submission.c.attempts)
         .where(submission.c.route == route, submission.c.state == "ready", submission.c.reply != "")
         .order_by(submission.c.id.desc())
         .limit(1)
     )
     row = connection.execute(statement).first()
-    return ("", None) if row is None else (str(row[0]), row[1])
+    return ("", 0) if row is None else (str(row[0]), int(row[1]))
 
 
 def delayed_messages(connection: Connection) -> int:
-    """Return how many messages a mail server has not taken at the first try, and that still wait."""
+    """Return how many messages were tried at a mail server in vain and still wait."""
     statement = select(func.count()).select_from(submission)
-    waiting = submission.c.state.in_(["ready", "suspended"]) & (submission.c.attempts > 0)
-    return int(connection.execute(statement.where(waiting)).scalar_one())
+    tried = submission.c.state.in_(["ready", "suspended"]) & (submission.c.reply != "")
+    return int(connection.execute(statement.where(tried)).scalar_one())
 
 
 def mails_confirmed(connection: Connection, transmission_id: str) -> int:
