@@ -289,7 +289,13 @@ class Sealer:
         )
 
     def _failed(self, row: MailRow, error: RadpostError) -> None:
-        self._site.log.warning("mail not sealed", mail=row.id, code=error.reason.code, name=error.reason.name)
+        self._site.log.warning(
+            "mail not sealed",
+            mail=row.id,
+            code=error.reason.code,
+            name=error.reason.name,
+            detail=error.detail,
+        )
         now = self._site.clock()
         event = SealFailed(error.reason, passing=error.reason in PASSING)
         with self._site.database.write() as connection:

@@ -9,6 +9,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from radpost.store import rows
 from radpost.store.schema import (
+    blob,
     collection,
     collection_object,
     mail,
@@ -169,7 +170,7 @@ _TRANSMISSION = rows.columns(transmission, TransmissionRow)
 _MAIL = rows.columns(mail, MailRow)
 _SUBMISSION = rows.columns(submission, SubmissionRow)
 _MEMBER_OBJECT = (
-    object_.c.size,
+    blob.c.size,  # of the file that travels: the same data set may lie in files with other meta headers
     object_.c.kind,
     object_.c.media_type,
     object_.c.transfer_syntax_uid,
@@ -320,6 +321,7 @@ def members(connection: Connection, collection_id: int) -> list[Member]:
             *_MEMBER_OBJECT,
         )
         .join(object_, object_.c.id == collection_object.c.object_id)
+        .join(blob, blob.c.sha256 == collection_object.c.file_sha256)
         .where(collection_object.c.collection_id == collection_id)
         .order_by(collection_object.c.arrived_at, collection_object.c.object_id)
     )
@@ -440,6 +442,7 @@ def mail_members(connection: Connection, mail_id: int) -> list[Member]:
             *_MEMBER_OBJECT,
         )
         .join(object_, object_.c.id == mail_object.c.object_id)
+        .join(blob, blob.c.sha256 == mail_object.c.file_sha256)
         .where(mail_object.c.mail_id == mail_id)
         .order_by(mail_object.c.position)
     )
