@@ -189,6 +189,7 @@ def pdv(length: int, context: int, control: int, payload: bytes) -> bytes:
         pytest.param(pdu.HEADER.pack(4, 3) + b"abc", "abort 2 6", id="unit shorter than a header"),
         pytest.param(command_unit(store_command(), 99), "abort 2 6", id="unknown context"),
         pytest.param(pdv(6, 1, 3, b"abcd"), "abort 2 6", id="command that is none"),
+        pytest.param(pdv(2, 1, 1, b"") * 300, "abort 2 6", id="command of empty fragments"),
         pytest.param(
             command_unit(store_command()) + data_unit(b"abcd", 3), "abort 2 2", id="data on another context"
         ),

@@ -97,6 +97,7 @@ def test_a_refused_association_names_the_cause(rejection: Rejection, retryable: 
         assert isinstance(one.error, AssociationError)
         assert one.error.reason is errors.ASSOCIATION_REFUSED
         assert one.error.rejection is rejection
+        assert not one.error.established
         assert one.retryable is retryable
     assert len(scp.requests) == 1, "nobody knocks again and again"
 
@@ -125,6 +126,7 @@ def test_an_end_instead_of_a_response_is_retryable_and_stops_nothing(
         sent = list(send_files(peer(scp.port), [ct("1.2.1"), ct("1.2.2")]))
     assert isinstance(sent[0].error, AssociationError)
     assert sent[0].error.reason is reason
+    assert sent[0].error.established
     assert sent[0].retryable
     assert sent[1].stored
 

@@ -69,7 +69,11 @@ class StoreReply:
 
 
 class AssociationError(RadpostError):
-    """No association, or it ended early; ``retryable`` says whether trying again can help."""
+    """No association, or it ended early.
+
+    ``retryable`` says whether trying again can help; ``established`` that the association was open and ended
+    while it was used, so that the object in transfer may be the cause and not the line.
+    """
 
     def __init__(
         self, reason: Reason, detail: str, *, retryable: bool, rejection: Rejection | None = None
@@ -77,3 +81,4 @@ class AssociationError(RadpostError):
         super().__init__(reason, detail)
         self.retryable = retryable
         self.rejection = rejection
+        self.established = False

@@ -255,6 +255,7 @@ class Association:
             with translated(self.peer):
                 yield
         except AssociationError as error:
+            error.established = True
             if isinstance(error.__cause__, PduError):
                 self.abort(pdu.ABORT_BY_PROVIDER, error.__cause__.abort_reason)
             else:

@@ -207,7 +207,7 @@ class Session:
         if not known:
             syntax = offered[0] if offered else ""
             return pdu.ContextResult(context.id, pdu.CONTEXT_ABSTRACT_SYNTAX_REFUSED, syntax)
-        if not offered or not context.id % 2:
+        if not offered:
             return pdu.ContextResult(context.id, pdu.CONTEXT_TRANSFER_SYNTAX_REFUSED, "")
         syntax = choose_transfer_syntax(offered)
         self._contexts[context.id] = (context.abstract_syntax, syntax)

@@ -18,6 +18,7 @@ from radpost.dicom.pdu import PduError
 
 _AHEAD: Final = 12
 _MAX_COMMAND: Final = 1 << 14
+_MAX_COMMAND_FRAGMENTS: Final = 256
 _PDU_SLACK: Final = 64
 """Some senders count the headers of fragments out of the maximum length; a few bytes more are forgiven."""
 
@@ -109,7 +110,7 @@ class Wire:
         """
         collected = bytearray()
         context = -1
-        while True:
+        for _ in range(_MAX_COMMAND_FRAGMENTS):
             self.waiting = not collected
             fragment_context, control, length = self._next_fragment()
             self.waiting = False
@@ -123,6 +124,7 @@ class Wire:
             collected += piece
             if control & pdu.LAST_FRAGMENT:
                 return context, dimse.decode(bytes(collected))
+        raise PduError("command has too many fragments")
 
     def read_data(self, context: int, sink: Sink) -> None:
         """Read the data set that follows a command, into the sink."""
