@@ -113,7 +113,7 @@ def test_two_processes_write_and_none_is_refused(tmp_path: Path, blank: Path, *,
     path = tmp_path / "radpost.db"
     if not fresh:
         path.write_bytes(blank.read_bytes())
-    command = [sys.executable, "-c", COUNTER, str(path), "60"]
+    command = [sys.executable, "-c", COUNTER, str(path), "30"]
     running = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)
     ]
@@ -129,7 +129,7 @@ def test_two_processes_write_and_none_is_refused(tmp_path: Path, blank: Path, *,
     assert [process.returncode for process in running] == [0, 0]
     database = Database(path)
     with database.read() as connection:
-        assert journal.recall(connection, "n") == "120"
+        assert journal.recall(connection, "n") == "60"
     database.close()
 
 

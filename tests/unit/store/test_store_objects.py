@@ -185,9 +185,9 @@ def test_put_again_takes_a_release_back(database: Database, spool: Spool) -> Non
 
 
 def test_more_than_one_batch(database: Database, spool: Spool) -> None:
-    for number in range(230):
+    for number in range(120):
         kept(database, spool, b"%d" % number, released=1.0)
-    assert cleaning.collect(database, spool, 9999.0, GRACE) == 230
+    assert cleaning.collect(database, spool, 9999.0, GRACE) == 120
     assert blobs(database) == set()
     assert [path for path in spool.root.rglob("*") if path.is_file()] == []
 
