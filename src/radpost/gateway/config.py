@@ -164,7 +164,7 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     disk_reserve_bytes: int = 1_000_000_000
     quarantine_bytes: int = 20_000_000_000
     max_open_bytes: int = 8_000_000_000
-    max_ratio: int = 1000
+    max_ratio: int = 200
     receipt_overdue_seconds: Seconds = 3600.0
     incomplete_set_seconds: Seconds = 3600.0
     fragment_wait_seconds: Seconds = 259_200.0

@@ -13,9 +13,10 @@ from typing import Final
 
 from sqlalchemy import Connection
 
+from radpost.agit import names
 from radpost.agit import receipts as letters
 from radpost.agit.opening import Content, open_mail, studies
-from radpost.agit.survey import MailKind, SetInfo, Survey, survey
+from radpost.agit.survey import MailKind, SetInfo, Survey, first_address, read_set, survey
 from radpost.errors import (
     BINDING_MISMATCH,
     DISK_FULL,
@@ -23,6 +24,7 @@ from radpost.errors import (
     INTERNAL,
     NO_DATA,
     PARTIAL_INCONSISTENT,
+    RESOURCE_LIMIT,
     STORE_UNUSABLE,
     UNENCRYPTED,
     UNKNOWN_SENDER,
@@ -37,8 +39,9 @@ from radpost.gateway.partners import Partner
 from radpost.gateway.receipting import Receipts, Reported
 from radpost.gateway.site import Site
 from radpost.mime.coding import Buffer
-from radpost.mime.headers import Headers
+from radpost.mime.headers import Headers, parse_block
 from radpost.mime.partial import Fragment, assemble
+from radpost.openpgp.budget import TOO_LARGE
 from radpost.openpgp.values import Limits
 from radpost.store import incoming, journal
 from radpost.store.incoming import ArrivalRow
@@ -49,6 +52,9 @@ from radpost.words import Verdict
 
 PASSING: Final = frozenset({ENGINE_FAULT, DISK_FULL, STORE_UNUSABLE})
 """Faults of ours that go by; the mail waits and is tried again."""
+HEADER_BYTES: Final = 256 * 1024
+RATIO_FLOOR: Final = 512_000_000
+"""Up to here a mail may unfold whatever its ratio: masks of a segmentation compress a thousand to one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +87,7 @@ class Processor:
         try:
             self._process(row)
         except RadpostError as error:
-            self._failed(row, error.reason, error.detail)
+            self._failed(row, self._cause(error), error.detail)
         except Exception:
             self._site.log.exception("processing failed inside", arrival=row.id)
             self._failed(row, INTERNAL, "")
@@ -99,7 +105,11 @@ class Processor:
 
     def _process(self, row: ArrivalRow) -> None:
         with self._mapped(row) as buffer:
-            outside = survey(buffer)
+            try:
+                outside = survey(buffer)
+            except RadpostError:
+                self._note_header(row, buffer)
+                raise
             partner = self._site.partners.by_address(outside.from_address)
             self._note_outside(row, outside, partner)
             match outside.kind:
@@ -115,6 +125,24 @@ class Processor:
                     self._fragment(row, outside)
                 case MailKind.SEALED | MailKind.CLEAR:
                     self._data(row, outside, partner, buffer)
+
+    def _cause(self, error: RadpostError) -> Reason:
+        """Tell a mail too large for the disk as it is now, which goes by, from one too large at all."""
+        if (
+            error.reason is RESOURCE_LIMIT
+            and error.detail == TOO_LARGE
+            and self._room_to_open() < self._largest
+        ):
+            return DISK_FULL
+        return error.reason
+
+    @property
+    def _largest(self) -> int:
+        return self._site.config.limits.max_open_bytes
+
+    def _room_to_open(self) -> int:
+        """Return what a mail may unfold to without filling the disk: others need the room, too."""
+        return max(0, self._site.spool.free_bytes() - self._site.config.limits.disk_reserve_bytes)
 
     @contextmanager
     def _mapped(self, row: ArrivalRow) -> Iterator[Buffer]:
@@ -137,7 +165,7 @@ class Processor:
                 partner=partner.name if partner else None,
                 from_address=outside.from_address.lower(),
                 message_id=outside.message_id,
-                receipt_to=outside.receipt_to,
+                receipt_to="" if _automatic(outside.root.headers) else outside.receipt_to,
                 set_id=set_info.set_id if set_info else "",
                 set_part=set_info.part if set_info else None,
                 set_total=set_info.total if set_info else None,
@@ -145,6 +173,26 @@ class Processor:
                 fragment_number=fragment.number if fragment else None,
                 fragment_total=fragment.total if fragment else None,
                 opened_at=self._site.clock(),
+            )
+
+    def _note_header(self, row: ArrivalRow, buffer: Buffer) -> None:
+        """Note whose a mail is that cannot be read further, so that its sender is named and can be told."""
+        try:
+            headers = parse_block(bytes(buffer[:HEADER_BYTES]), complete=len(buffer) <= HEADER_BYTES).headers
+        except RadpostError:
+            return
+        from_address = first_address(headers, "From").lower()
+        partner = self._site.partners.by_address(from_address)
+        report = (headers.get("Content-Type") or "").strip().lower().startswith("multipart/report")
+        asked = first_address(headers, names.DISPOSITION_NOTIFICATION_TO)
+        with self._site.database.write() as connection:
+            incoming.update_arrival(
+                connection,
+                row.id,
+                partner=partner.name if partner else None,
+                from_address=from_address,
+                message_id=headers.message_id() or "",
+                receipt_to="" if report or _automatic(headers) else asked,
             )
 
     def _foreign(self, row: ArrivalRow) -> None:
@@ -283,7 +331,11 @@ class Processor:
 
     def _data(self, row: ArrivalRow, outside: Survey, partner: Partner, buffer: Buffer) -> None:
         config = self._site.config.limits
-        limits = Limits(max_plaintext=config.max_open_bytes, max_ratio=config.max_ratio)
+        limits = Limits(
+            max_plaintext=min(self._largest, self._room_to_open()),
+            max_ratio=config.max_ratio,
+            ratio_floor=RATIO_FLOOR,
+        )
         ring = self._site.keys.ring()
         with open_mail(
             outside,
@@ -342,6 +394,9 @@ class Processor:
         date = inner.date()
         if date is not None and outside.date is not None and date != outside.date:
             raise RadpostError(BINDING_MISMATCH, "Date")
+        signed_set = read_set(inner)
+        if signed_set and outside.set_info and signed_set.set_id != outside.set_info.set_id:
+            raise RadpostError(BINDING_MISMATCH, "SETID")
 
     def _wanted(self, row: ArrivalRow, outside: Survey, content: Content, partner: Partner) -> bool:
         asked = outside.receipt_to or content.receipt_to
