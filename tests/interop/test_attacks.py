@@ -43,7 +43,7 @@ ERROR = "automatic-action/MDN-sent-automatically;deleted/error"
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exchange]:
     directory = tmp_path_factory.mktemp("world")
-    folder = toml_server("[[destination]]", name="documents", kind="folder", takes="other", path="documents")
+    folder = toml_server("[[destination]]", name="documents", kind="folder", takes="all", path="documents")
     limits = "\n[limits]\ndisk_reserve_bytes = 50_000_000\n"
     with Exchange(directory, a_sections=limits, b_sections=folder + limits) as exchange:
         third_partner(exchange)
@@ -377,6 +377,31 @@ def test_hostile_file_names_stay_inside_the_folder(world: Exchange) -> None:
     assert not Path("/etc/radpost-escaped").exists()
     new = {path for path in world.directory.rglob("*") if "documents" not in path.parts} - outside
     assert not [path for path in new if "escaped" in path.name]
+
+
+@pytest.mark.parametrize(
+    "uids",
+    [("..", "../../../escaped"), (".", "/tmp/escaped"), ("1.2/../..", ".."), ("....", "a\\..\\escaped")],
+)
+def test_hostile_uids_stay_inside_the_folder(world: Exchange, uids: tuple[str, str]) -> None:
+    target = world.b.directory / "documents"
+    outside = {path for path in world.directory.rglob("*") if "documents" not in path.parts}
+    files = world.study(1, uids=uids)
+    mail = forgery.letter(files, sender=world.a.address, recipient=world.b.address)
+    sealed = forgery.seal(mail, to=key_of(world.b), signer=key_of(world.a))
+    forgery.post(world.b_smtp, world.b.address, sealed, sender=world.a.address)
+    assert wait_arrival(world.b, mail.message_id)["state"] == "done"
+    data = files[0].read_bytes()
+    wait_for(
+        lambda: any(path.read_bytes() == data for path in target.rglob("*") if path.is_file()),
+        "in the folder",
+    )
+    (found,) = [path for path in target.rglob("*") if path.is_file() and path.read_bytes() == data]
+    assert found.parent.parent == target / "partner_a"
+    assert not found.name.startswith(".")
+    new = {path for path in world.directory.rglob("*") if "documents" not in path.parts} - outside
+    assert not [path for path in new if "escaped" in path.name]
+    assert not Path("/tmp/escaped.dcm").exists()
 
 
 @pytest.mark.parametrize("nested", [False, True])

@@ -16,12 +16,14 @@ from radpost.store.incoming import DeliveryRow
 UNASSIGNED: Final = "unassigned"
 _UNSAFE: Final = re.compile(r"[^\w.+@ -]", re.UNICODE)
 _RESERVED: Final = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?\Z")
+_UID: Final = re.compile(r"(?=.{1,64}\Z)[0-9]+(\.[0-9]+)*\Z")
+"""A UID that is fit for a file name (PS3.5 9.1): ``..`` consists of dots and is no UID."""
 _LONGEST: Final = 120
 
 
 def file_name(row: DeliveryRow) -> str:
     """Return a name that is safe on any disk: no path, no control characters, never hidden or reserved."""
-    if row.kind == "dicom":
+    if row.kind == "dicom" and _UID.match(row.sop_instance_uid):
         return f"{row.sop_instance_uid}.dcm"
     name = _UNSAFE.sub("_", row.name).strip(" .") or f"document-{row.file_sha256[:12]}"
     if _RESERVED.match(name):
@@ -38,7 +40,7 @@ def into_folder(destination: Destination, folder: Path, source: Path, row: Deliv
     Raises:
         RadpostError: FOLDER_UNUSABLE.
     """
-    study = row.study_uid if re.fullmatch(r"[0-9.]{1,64}", row.study_uid) else UNASSIGNED
+    study = row.study_uid if _UID.match(row.study_uid) else UNASSIGNED
     target = folder / row.partner / study
     try:
         target.mkdir(parents=True, exist_ok=True)

@@ -40,8 +40,12 @@ def small_study(
     patient: tuple[str, str] = ("Probe^Klein", "PROBE-1"),
     side: int = 48,
     comments: str = "",
+    uids: tuple[str, str] | None = None,
 ) -> list[Path]:
-    """Write a study of small images, different for every seed; return the files."""
+    """Write a study of small images, different for every seed; return the files.
+
+    ``uids`` gives Study and SOP Instance UID of a single object, however malformed.
+    """
     library = pydicom()
     rng = random.Random(f"small study {seed}")  # noqa: S311  test data that can be made again
     directory.mkdir(parents=True, exist_ok=True)
@@ -50,13 +54,14 @@ def small_study(
     for number in range(1, objects + 1):
         ds = library.Dataset()
         ds.SpecificCharacterSet = "ISO_IR 192"
-        ds.SOPClassUID, ds.SOPInstanceUID = SECONDARY_CAPTURE, f"{study}.{number}"
+        instance = uids[1] if uids else f"{study}.{number}"
+        ds.SOPClassUID, ds.SOPInstanceUID = SECONDARY_CAPTURE, instance
         ds.StudyDate, ds.StudyTime, ds.AccessionNumber = "20240229", "101500", "PROBE"
         ds.Modality, ds.ConversionType = "OT", "SYN"
         ds.PatientName, ds.PatientID = patient
         ds.PatientBirthDate, ds.PatientSex = "19700101", "O"
         ds.PatientComments = comments
-        ds.StudyInstanceUID, ds.SeriesInstanceUID = study, f"{study}.0"
+        ds.StudyInstanceUID, ds.SeriesInstanceUID = uids[0] if uids else study, f"{study}.0"
         ds.StudyID, ds.SeriesNumber, ds.InstanceNumber = "1", 1, number
         ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
         ds.Rows = ds.Columns = side
@@ -66,7 +71,7 @@ def small_study(
         out = library.filebase.DicomBytesIO()
         out.is_little_endian, out.is_implicit_VR = True, False
         library.filewriter.write_dataset(out, ds)
-        meta = file_meta(SECONDARY_CAPTURE, ds.SOPInstanceUID, EXPLICIT_VR_LITTLE_ENDIAN)
+        meta = file_meta(SECONDARY_CAPTURE, instance, EXPLICIT_VR_LITTLE_ENDIAN)
         path = directory / f"object-{number:04d}.dcm"
         path.write_bytes(meta + bytes(out.getvalue()))
         paths.append(path)
