@@ -39,6 +39,8 @@ MAX_DEPTH: Final = 4
 """OpenPGP within OpenPGP, at most so deep."""
 MAX_SEALS: Final = 500
 """OpenPGP messages and signatures in one mail."""
+MAX_FILES: Final = 64
+"""Plaintexts of one mail that do not fit in memory; each holds two file descriptors."""
 MAX_OBJECTS: Final = 10_000
 MAX_DETAILS: Final = 16 << 20
 MAX_SIGNATURE: Final = 1 << 20
@@ -123,6 +125,7 @@ class _Opener:
     memory: int
     """What is left of the memory that all plaintexts of the mail may take together."""
     seals: int = 0
+    files: int = 0
     covers: list[Cover] = field(default_factory=list)
     sets: list[tuple[bool, SetInfo]] = field(default_factory=list)
 
@@ -243,6 +246,10 @@ class _Opener:
         self.content.hold(opened.plaintext)
         if opened.plaintext.in_memory:
             self.memory -= opened.plaintext.size
+        else:
+            self.files += 1
+        if self.files > MAX_FILES:
+            raise RadpostError(RESOURCE_LIMIT, f"more than {MAX_FILES} large sealed parts in one mail")
         for warning in opened.warnings:
             self.content.warn(warning)
         return opened

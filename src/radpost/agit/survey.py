@@ -150,10 +150,15 @@ def _among(entity: Entity, found: Found) -> bool:
 def _has_data(root: Entity, buffer: Buffer) -> bool:
     """Tell whether a mail without encryption holds DICOM, or documents marked as ours."""
     leaves = [entity for entity in root.walk() if not entity.children]
-    if any(looks_dicom(entity, buffer) for entity in leaves):
+    if any(looks_dicom(entity, buffer) or _named_dicom(entity) for entity in leaves):
         return True
     marked = any(study_uid(entity.headers) or read_set(entity.headers) for entity in root.walk())
     return marked and any(entity.filename or entity.disposition == "attachment" for entity in leaves)
+
+
+def _named_dicom(entity: Entity) -> bool:
+    """Tell whether a leaf has the name of a DICOM file; data sets without preamble have no other sign."""
+    return (entity.filename or "").lower().endswith((".dcm", ".dicom")) and entity.size > 0
 
 
 def looks_dicom(entity: Entity, buffer: Buffer) -> bool:

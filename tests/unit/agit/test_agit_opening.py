@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from radpost.agit.contents import Content, weakest
-from radpost.agit.opening import MAX_SEALS, open_mail, studies
+from radpost.agit.opening import MAX_FILES, MAX_SEALS, open_mail, studies
 from radpost.agit.survey import MailKind, SetInfo, survey
 from radpost.errors import BINDING_MISMATCH, NO_SECRET_KEY, RESOURCE_LIMIT, RadpostError
 from radpost.openpgp.values import Limits, Signature
@@ -289,6 +289,10 @@ def test_inv8_all_plaintexts_of_a_mail_share_one_memory(world: Correspondents, t
         held = content._plaintexts
         assert sum(plaintext.in_memory for plaintext in held) == 3
         assert bodies(content) == [DICOM] * 10
+    many = HEAD + mixed(*[one] * (MAX_FILES + 4))
+    with pytest.raises(RadpostError) as caught:
+        open_mail(survey(many), many, world.engine, temp=tmp_path, limits=limits)
+    assert caught.value.reason is RESOURCE_LIMIT
 
 
 def test_empty_objects(world: Correspondents, tmp_path: Path) -> None:
@@ -307,6 +311,7 @@ def test_clear_mails(world: Correspondents, tmp_path: Path) -> None:
         (HEAD + mixed(part(DICOM)), MailKind.CLEAR),
         (HEAD + mixed(part(DICOM, "application/x-unknown")), MailKind.CLEAR),
         (HEAD + mixed(marked), MailKind.CLEAR),
+        (HEAD + mixed(part(b"data set", "application/octet-stream; name=IM1.DCM")), MailKind.CLEAR),
         (HEAD + signed(world, mixed(marked), world.partner), MailKind.CLEAR),
         (HEAD + mixed(plain), MailKind.FOREIGN),
         (HEAD + part(b"X-TELEMEDICINE-STUDYID: 1.2", "text/plain"), MailKind.FOREIGN),
