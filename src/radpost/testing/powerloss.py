@@ -91,7 +91,7 @@ def record(command: Sequence[str], folder: Path, log: Path) -> list[Call]:
             raise PeerUnavailableError(f"the kernel forbids tracing: {done.stderr.strip()[-200:]}")
         raise PeerFailedError(f"the traced program ended with {done.returncode}: {done.stderr[-2000:]}")
     with log.open(encoding="ascii", errors="replace") as lines:
-        return list(_relevant(parse(lines), folder))
+        return list(relevant(parse(lines), folder))
 
 
 def parse(lines: Iterable[str]) -> Iterator[Call]:
@@ -124,7 +124,7 @@ def _arguments(text: str) -> tuple[str | bytes, ...]:
     return tuple(found)
 
 
-def _relevant(calls: Iterable[Call], folder: Path) -> Iterator[Call]:
+def relevant(calls: Iterable[Call], folder: Path) -> Iterator[Call]:
     """Leave out what the program read and wrote elsewhere; most calls of a Python program do."""
     prefix = str(folder).encode() + b"/"
     ours: set[int] = set()
@@ -140,6 +140,9 @@ def _relevant(calls: Iterable[Call], folder: Path) -> Iterator[Call]:
             yield call
         elif isinstance(first, str) and call.name == "mmap":
             if call.number(4) in ours:
+                yield call
+        elif call.name in ("copy_file_range", "splice"):
+            if call.number(2) in ours:
                 yield call
         elif isinstance(first, str) and first.isdigit() and int(first) in ours:
             yield call
