@@ -15,10 +15,10 @@ from radpost.dicom.identity import identify
 from radpost.gateway import sending
 from radpost.gateway.partners import RADPOST_PEER, Switches
 from radpost.store import incoming, outgoing, rows
-from radpost.store.incoming import ArrivalRow, DeliveryRow, MailboxEntryRow, QuarantineRow
+from radpost.store.incoming import ArrivalRow, DeliveryRow, IncomingObjectRow, MailboxEntryRow, QuarantineRow
 from radpost.store.journal import AlarmRow, open_alarms
 from radpost.store.objects import ObjectRow
-from radpost.store.schema import arrival, delivery, mailbox_entry, object_
+from radpost.store.schema import arrival, collection, delivery, incoming_object, mailbox_entry, object_
 from radpost.testing.institution import Institution, toml_server
 from radpost.testing.peers.pair import MailServer
 from radpost.words import SignaturePolicy
@@ -119,6 +119,13 @@ def arrivals(institution: Institution) -> list[ArrivalRow]:
         return rows.many(connection, ArrivalRow, statement)
 
 
+def received(institution: Institution) -> list[IncomingObjectRow]:
+    """Return every object of every arrived mail, with what became of it."""
+    with institution.site() as site, site.database.read() as connection:
+        columns = rows.columns(incoming_object, IncomingObjectRow)
+        return rows.many(connection, IncomingObjectRow, select(*columns))
+
+
 def deliveries(institution: Institution) -> list[DeliveryRow]:
     """Return all deliveries."""
     with institution.site() as site, site.database.read() as connection:
@@ -179,6 +186,19 @@ def await_all(institution: Institution, count: int, timeout: float = 60.0) -> li
         time.sleep(0.05)
 
 
+def await_idle(institution: Institution, timeout: float = 60.0) -> list[outgoing.TransmissionRow]:
+    """Wait until all that was taken is planned and has ended; a C-STORE success is committed before."""
+
+    def idle() -> bool:
+        with institution.site() as site, site.database.read() as connection:
+            waiting = connection.execute(select(collection.c.id).limit(1)).first()
+            jobs = outgoing.transmissions(connection, limit=10_000)
+        return waiting is None and all(row.ended_at is not None for row in jobs)
+
+    await_that(idle, "everything has ended", institution, timeout=timeout)
+    return institution.transmissions()
+
+
 def await_that(condition: Callable[[], object], what: str, *who: Institution, timeout: float = 30.0) -> None:
     """Wait for a condition; a failure shows what the institutions know."""
     deadline = time.monotonic() + timeout
@@ -192,7 +212,7 @@ def explain(institution: Institution) -> str:
     """Return the state of an institution, for the message of a failed test."""
     with institution.site() as site, site.database.read() as connection:
         lines = [f"--- {institution.name}"]
-        for job in outgoing.transmissions(connection, limit=20):
+        for job in outgoing.transmissions(connection, limit=200):
             mails = [
                 f"{mail.part}:{mail.state}:{mail.code}" for mail in outgoing.mails_of(connection, job.id)
             ]
