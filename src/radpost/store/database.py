@@ -133,6 +133,8 @@ def _engine(path: Path) -> Engine:
         connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT_SECONDS},
         skip_autocommit_rollback=True,
         isolation_level="AUTOCOMMIT",
+        # names of files may be those of patients; an error must not carry them into the log
+        hide_parameters=True,
     )
 
     @event.listens_for(engine, "connect")

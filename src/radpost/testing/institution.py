@@ -56,6 +56,8 @@ class Institution:
     dicom_port: int = field(default_factory=free_port)
     key: OwnKey | None = None
     environment: dict[str, str] = field(default_factory=dict)
+    wrapper: tuple[str, ...] = ()
+    """What the gateway is started by, such as ``("prlimit", "--fsize=1000000")``; it must keep the PID."""
     process: "subprocess.Popen[bytes] | None" = None
 
     @property
@@ -123,7 +125,7 @@ class Institution:
 
     def start(self) -> Self:
         """Start ``radpost run`` and wait until it listens."""
-        command = [sys.executable, "-m", "radpost", "run", "--config", str(self.config_path)]
+        command = [*self.wrapper, sys.executable, "-m", "radpost", "run", "--config", str(self.config_path)]
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", **self.environment}
         with self.log_path.open("ab") as log:
             start = log.tell()

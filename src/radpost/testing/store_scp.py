@@ -26,13 +26,15 @@ class Kept:
 class ReceivingPacs:
     """Takes everything; answers ``refuse`` with a status, if set, for the SOP instances named."""
 
-    def __init__(self, directory: Path, port: int = 0, *, keep_files: bool = False) -> None:
+    def __init__(
+        self, directory: Path, port: int = 0, *, keep_files: bool = False, host: str = "127.0.0.1"
+    ) -> None:
         self.directory = directory
         self.refuse: dict[str, int] = {}
         self._keep_files = keep_files
         self._lock = threading.Lock()
         self._kept: list[Kept] = []
-        self._server = StorageServer(ServerConfig(port=port), self)
+        self._server = StorageServer(ServerConfig(host=host, port=port), self)
 
     @property
     def port(self) -> int:
