@@ -1,5 +1,6 @@
 """``radpost quarantine``: what could not be processed waits here, whole, with its reason."""
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -142,7 +143,5 @@ def drop(
 
 
 def _sure(sender: str) -> bool:
-    try:
-        return typer.confirm(f"Drop the mail from {sender} for good?")
-    except typer.Abort:
-        return False
+    """Ask on a terminal; where nobody can be asked, nothing is dropped."""
+    return sys.stdin.isatty() and typer.confirm(f"Drop the mail from {sender} for good?")

@@ -86,6 +86,8 @@ def apply_incoming(
             case incoming_machine.EndQuarantine():
                 incoming.end_quarantine_of(connection, arrival_id, now)
             case incoming_machine.KeepQuarantined(reason):
+                # after a replay that failed again the new reason stands in place of the old one
+                incoming.end_quarantine_of(connection, arrival_id, now)
                 incoming.add_quarantine(
                     connection,
                     {

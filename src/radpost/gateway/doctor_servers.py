@@ -108,9 +108,9 @@ def _smtp(site: Site, endpoint: Endpoint, login: Credentials | None, helo: str, 
         words += [name for name, offered in _offers(connection) if offered]
         limit = features.size
     words.append(f"size limit {limit / 1e6:.1f} MB" if limit else "no size limit announced")
-    ahead = _ahead(b"".join(greeting), site.clock())
-    if ahead is not None and abs(ahead) > CLOCK_SECONDS:
-        return Result(f"{', '.join(words)}; its clock differs by {ahead:.0f} s", say("clock", language))
+    differs = ahead(b"".join(greeting), site.clock())
+    if differs is not None and abs(differs) > CLOCK_SECONDS:
+        return Result(f"{', '.join(words)}; its clock differs by {differs:.0f} s", say("clock", language))
     largest = max((partner.switches.max_mail_size for partner in site.partners.all()), default=0)
     if limit and limit < largest:
         return Result(", ".join(words), say("small-size", language))
@@ -175,7 +175,8 @@ def _echo(peer: Peer) -> Result:
     return Result(f"{words}C-ECHO answered" + (f" by {name}" if name else ""))
 
 
-def _ahead(greeting: bytes, now: float) -> float | None:
+def ahead(greeting: bytes, now: float) -> float | None:
+    """Return by how many seconds a server's clock is ahead of ours, if its greeting tells the time."""
     found = _GREETING_DATE.search(greeting)
     if found is None:
         return None

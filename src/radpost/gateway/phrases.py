@@ -138,6 +138,8 @@ _SENTENCES: Final[dict[str, tuple[str, str]]] = {
     ),
 }
 
+KEYS: Final = tuple(_SENTENCES)
+
 
 def say(key: str, language: Language) -> str:
     """Return a sentence of the catalogue."""
