@@ -177,14 +177,29 @@ _MEMBER_OBJECT = (
     object_.c.study_uid,
     object_.c.sop_instance_uid,
 )
-_OPEN = select(*_COLLECTION).where(
-    collection.c.source == bindparam("source"),
-    collection.c.partner == bindparam("partner"),
-    collection.c.study_uid == bindparam("study_uid"),
-    collection.c.state == "open",
+_OPEN = rows.Query(
+    CollectionRow,
+    select(*_COLLECTION).where(
+        collection.c.source == bindparam("source"),
+        collection.c.partner == bindparam("partner"),
+        collection.c.study_uid == bindparam("study_uid"),
+        collection.c.state == "open",
+    ),
 )
-_ADD_MEMBER = insert(collection_object).on_conflict_do_nothing()
-_TOUCH = (
+_OPEN_OF = rows.Query(
+    CollectionRow,
+    select(*_COLLECTION).where(
+        collection.c.source == bindparam("source"),
+        collection.c.partner == bindparam("partner"),
+        collection.c.state == "open",
+    ),
+)
+_ADD_MEMBER = rows.Statement(
+    insert(collection_object)
+    .values({column.name: bindparam(column.name) for column in collection_object.c})
+    .on_conflict_do_nothing()
+)
+_TOUCH = rows.Statement(
     update(collection)
     .where(collection.c.id == bindparam("key"))
     .values(
@@ -195,7 +210,22 @@ _TOUCH = (
         state=bindparam("new_state"),
     )
 )
-_NEXT_SUBMISSIONS = (
+_DUE_COLLECTIONS = rows.Query(
+    CollectionRow,
+    select(*_COLLECTION).where(collection.c.state == "open", collection.c.due_at <= bindparam("now")),
+)
+_COLLECTIONS = rows.Query(
+    CollectionRow,
+    select(*_COLLECTION)
+    .where(collection.c.state == bindparam("state"))
+    .order_by(collection.c.priority, collection.c.id),
+)
+_NEXT_COLLECTION_DUE = rows.Statement(
+    select(func.min(collection.c.due_at)).where(collection.c.state == "open")
+)
+_HAS_RECUT = rows.Statement(select(mail.c.id).where(mail.c.work.in_(["recut-singly", "recut-rest"])).limit(1))
+_NEXT_SUBMISSIONS = rows.Query(
+    SubmissionRow,
     select(*_SUBMISSION)
     .where(
         submission.c.state == "ready",
@@ -203,7 +233,77 @@ _NEXT_SUBMISSIONS = (
         submission.c.due_at <= bindparam("now"),
     )
     .order_by(submission.c.priority, submission.c.due_at, submission.c.id)
-    .limit(bindparam("most"))
+    .limit(bindparam("most")),
+)
+_ROUTES_DUE = rows.Query(str, select(submission.c.route).where(submission.c.state == "ready").distinct())
+_GET_SUBMISSION = rows.Query(SubmissionRow, select(*_SUBMISSION).where(submission.c.id == bindparam("key")))
+_LIVE_SUBMISSIONS = rows.Query(
+    SubmissionRow,
+    select(*_SUBMISSION)
+    .where(
+        submission.c.mail_id == bindparam("mail_id", required=False),
+        submission.c.state.in_(["ready", "sending", "suspended"]),
+    )
+    .order_by(submission.c.id),
+)
+_GET_MAIL = rows.Query(MailRow, select(*_MAIL).where(mail.c.id == bindparam("key")))
+_NEXT_WORK = rows.Query(
+    MailRow,
+    select(*_MAIL)
+    .where(mail.c.work == bindparam("work"), mail.c.due_at <= bindparam("now"))
+    .order_by(mail.c.priority, mail.c.id)
+    .limit(bindparam("most")),
+)
+_DUE_IN_STATE = rows.Query(
+    MailRow,
+    select(*_MAIL)
+    .where(mail.c.state == bindparam("state"), mail.c.due_at <= bindparam("now"))
+    .limit(bindparam("most")),
+)
+_GET_TRANSMISSION = rows.Query(
+    TransmissionRow, select(*_TRANSMISSION).where(transmission.c.id == bindparam("key"))
+)
+_DUE_TRANSMISSIONS = rows.Query(
+    TransmissionRow, select(*_TRANSMISSION).where(transmission.c.due_at <= bindparam("now")).limit(200)
+)
+_MAIL_MEMBERS = rows.Query(
+    Member,
+    select(
+        mail_object.c.object_id,
+        mail_object.c.file_sha256,
+        mail_object.c.name,
+        *_MEMBER_OBJECT,
+    )
+    .join(object_, object_.c.id == mail_object.c.object_id)
+    .join(blob, blob.c.sha256 == mail_object.c.file_sha256)
+    .where(mail_object.c.mail_id == bindparam("mail_id"))
+    .order_by(mail_object.c.position),
+)
+_FIRST_POSITION = rows.Statement(
+    select(func.min(mail_object.c.position)).where(mail_object.c.mail_id == bindparam("mail_id"))
+)
+_SET_TRUTHS = rows.Statement(
+    update(mail_object)
+    .where(mail_object.c.mail_id == bindparam("mail"), mail_object.c.position == bindparam("place"))
+    .values(truths=bindparam("new_truths"))
+)
+_FIND_MESSAGE = rows.Query(
+    MessageRow, select(*_MESSAGE).where(message.c.message_id == bindparam("message_id"))
+)
+_UNSENT_BYTES = rows.Query(
+    lambda partner, size: (str(partner), int(size)),
+    select(mail.c.partner, func.sum(mail.c.size))
+    .where(mail.c.state.in_(["sealed", "submitting"]))
+    .group_by(mail.c.partner),
+)
+_GET_WINDOW = rows.Statement(select(window.c.machine).where(window.c.partner == bindparam("partner")))
+_PUT_WINDOW = rows.Statement(
+    insert(window)
+    .values(partner=bindparam("partner"), machine=bindparam("machine"), version=0)
+    .on_conflict_do_update(
+        index_elements=["partner"],
+        set_={"machine": bindparam("changed"), "version": window.c.version + 1},
+    )
 )
 
 
@@ -224,28 +324,24 @@ _MAIL_OBJECTS = (
     .join(mail, mail.c.id == mail_object.c.mail_id)
     .order_by(mail_object.c.position)
 )
+_OBJECTS_OF_MAIL = rows.Query(MailObjectRow, _MAIL_OBJECTS.where(mail.c.id == bindparam("mail_id")))
 
 
 def open_collection(
     connection: Connection, source: str, partner: str, study_uid: str
 ) -> CollectionRow | None:
     """Return the collection that takes further objects of this study, if one is open."""
-    return rows.one(connection, CollectionRow, _OPEN, source=source, partner=partner, study_uid=study_uid)
+    return _OPEN.one(connection, source=source, partner=partner, study_uid=study_uid)
 
 
 def open_collections_of(connection: Connection, source: str, partner: str) -> list[CollectionRow]:
     """Return a source's open collections for a partner."""
-    statement = select(*_COLLECTION).where(
-        collection.c.source == source, collection.c.partner == partner, collection.c.state == "open"
-    )
-    return rows.many(connection, CollectionRow, statement)
+    return _OPEN_OF.many(connection, source=source, partner=partner)
 
 
 def add_collection(connection: Connection, values: Mapping[str, Any]) -> int:
     """Open a collection."""
-    key = connection.execute(insert(collection), values).inserted_primary_key
-    assert key is not None
-    return int(key[0])
+    return rows.add_with_id(connection, collection, values)
 
 
 def add_member(
@@ -259,7 +355,7 @@ def add_member(
         "name": name,
         "arrived_at": now,
     }
-    return connection.execute(_ADD_MEMBER, values).rowcount > 0
+    return _ADD_MEMBER.run(connection, values) > 0
 
 
 def touch_collection(
@@ -273,8 +369,8 @@ def touch_collection(
     size: int = 0,
 ) -> None:
     """Store a collection's new state and count what was added."""
-    connection.execute(
-        _TOUCH,
+    _TOUCH.run(
+        connection,
         {
             "key": collection_id,
             "new_machine": machine,
@@ -288,27 +384,23 @@ def touch_collection(
 
 def due_collections(connection: Connection, now: float) -> list[CollectionRow]:
     """Return open collections whose stored deadline has passed."""
-    statement = select(*_COLLECTION).where(collection.c.state == "open", collection.c.due_at <= now)
-    return rows.many(connection, CollectionRow, statement)
+    return _DUE_COLLECTIONS.many(connection, now=now)
 
 
 def collections(connection: Connection, state: str) -> list[CollectionRow]:
     """Return the collections in a state, oldest first."""
-    statement = select(*_COLLECTION).where(collection.c.state == state)
-    return rows.many(connection, CollectionRow, statement.order_by(collection.c.priority, collection.c.id))
+    return _COLLECTIONS.many(connection, state=state)
 
 
 def next_collection_due(connection: Connection) -> float | None:
     """Return when the next open collection is to be closed."""
-    statement = select(func.min(collection.c.due_at)).where(collection.c.state == "open")
-    found = connection.execute(statement).scalar_one_or_none()
+    found = _NEXT_COLLECTION_DUE.value(connection, {})
     return None if found is None else float(found)
 
 
 def has_recut(connection: Connection) -> bool:
     """Tell whether a mail is to be planned anew as another set."""
-    statement = select(mail.c.id).where(mail.c.work.in_(["recut-singly", "recut-rest"])).limit(1)
-    return connection.execute(statement).first() is not None
+    return _HAS_RECUT.value(connection, {}) is not None
 
 
 def members(connection: Connection, collection_id: int) -> list[Member]:
@@ -335,16 +427,15 @@ def drop_collection(connection: Connection, collection_id: int) -> None:
 
 def add_transmission(connection: Connection, values: Mapping[str, Any]) -> None:
     """Add a transmission."""
-    connection.execute(insert(transmission), values)
+    rows.add(connection, transmission, values)
 
 
 def add_mail(connection: Connection, values: Mapping[str, Any], parts: Sequence[Member], first: int) -> int:
     """Add a mail and its objects; ``first`` is the position of its first object in the transmission."""
-    key = connection.execute(insert(mail), values).inserted_primary_key
-    assert key is not None
-    mail_id = int(key[0])
-    connection.execute(
-        insert(mail_object),
+    mail_id = rows.add_with_id(connection, mail, values)
+    rows.add_all(
+        connection,
+        mail_object,
         [
             {
                 "mail_id": mail_id,
@@ -362,8 +453,7 @@ def add_mail(connection: Connection, values: Mapping[str, Any], parts: Sequence[
 
 def get_transmission(connection: Connection, transmission_id: str) -> TransmissionRow | None:
     """Return a transmission by its SETID, or by the beginning of it if only one begins so."""
-    statement = select(*_TRANSMISSION).where(transmission.c.id == transmission_id)
-    exact = rows.one(connection, TransmissionRow, statement)
+    exact = _GET_TRANSMISSION.one(connection, key=transmission_id)
     if exact is not None or len(transmission_id) < 6:
         return exact
     statement = select(*_TRANSMISSION).where(transmission.c.id.startswith(transmission_id, autoescape=True))
@@ -388,13 +478,12 @@ def of_group(connection: Connection, group_id: str) -> list[TransmissionRow]:
 
 def update_transmission(connection: Connection, transmission_id: str, **values: object) -> None:
     """Store a transmission's new state."""
-    statement = update(transmission).where(transmission.c.id == transmission_id)
-    connection.execute(statement.values(version=transmission.c.version + 1, **values))
+    rows.change(connection, transmission, transmission_id, values)
 
 
 def get_mail(connection: Connection, mail_id: int) -> MailRow:
     """Return a mail that is known to exist."""
-    row = rows.one(connection, MailRow, select(*_MAIL).where(mail.c.id == mail_id))
+    row = _GET_MAIL.one(connection, key=mail_id)
     assert row is not None, "mails are removed only with their transmission"
     return row
 
@@ -409,44 +498,33 @@ def next_work(
     connection: Connection, work: str, now: float, limit: int, blocked: Sequence[str]
 ) -> list[MailRow]:
     """Return mails to seal or cut next: by priority, then age; partners in ``blocked`` have no credit now."""
+    if not blocked:
+        return _NEXT_WORK.many(connection, work=work, now=now, most=limit)
     statement = (
         select(*_MAIL)
-        .where(mail.c.work == work, mail.c.due_at <= now)
+        .where(mail.c.work == work, mail.c.due_at <= now, mail.c.partner.not_in(list(blocked)))
         .order_by(mail.c.priority, mail.c.id)
         .limit(limit)
     )
-    if blocked:
-        statement = statement.where(mail.c.partner.not_in(list(blocked)))
     return rows.many(connection, MailRow, statement)
 
 
 def due_mails(connection: Connection, now: float, states: Sequence[str], limit: int = 200) -> list[MailRow]:
     """Return mails in one of the states whose stored deadline has passed."""
-    statement = select(*_MAIL).where(mail.c.state.in_(list(states)), mail.c.due_at <= now).limit(limit)
-    return rows.many(connection, MailRow, statement)
+    found: list[MailRow] = []
+    for state in states:
+        found.extend(_DUE_IN_STATE.many(connection, state=state, now=now, most=limit - len(found)))
+    return found
 
 
 def update_mail(connection: Connection, mail_id: int, **values: object) -> None:
     """Store a mail's new state."""
-    statement = update(mail).where(mail.c.id == mail_id)
-    connection.execute(statement.values(version=mail.c.version + 1, **values))
+    rows.change(connection, mail, mail_id, values)
 
 
 def mail_members(connection: Connection, mail_id: int) -> list[Member]:
     """Return a mail's objects in order."""
-    statement = (
-        select(
-            mail_object.c.object_id,
-            mail_object.c.file_sha256,
-            mail_object.c.name,
-            *_MEMBER_OBJECT,
-        )
-        .join(object_, object_.c.id == mail_object.c.object_id)
-        .join(blob, blob.c.sha256 == mail_object.c.file_sha256)
-        .where(mail_object.c.mail_id == mail_id)
-        .order_by(mail_object.c.position)
-    )
-    return rows.many(connection, Member, statement)
+    return _MAIL_MEMBERS.many(connection, mail_id=mail_id)
 
 
 def objects_of(connection: Connection, transmission_id: str) -> list[MailObjectRow]:
@@ -457,15 +535,12 @@ def objects_of(connection: Connection, transmission_id: str) -> list[MailObjectR
 
 def objects_of_mail(connection: Connection, mail_id: int) -> list[MailObjectRow]:
     """Return a mail's objects in order, with what is known of each."""
-    return rows.many(connection, MailObjectRow, _MAIL_OBJECTS.where(mail.c.id == mail_id))
+    return _OBJECTS_OF_MAIL.many(connection, mail_id=mail_id)
 
 
 def set_truths(connection: Connection, mail_id: int, position: int, truths: str) -> None:
     """Store what is known of one object."""
-    statement = update(mail_object).where(
-        mail_object.c.mail_id == mail_id, mail_object.c.position == position
-    )
-    connection.execute(statement.values(truths=truths))
+    _SET_TRUTHS.run(connection, {"mail": mail_id, "place": position, "new_truths": truths})
 
 
 def add_message(
@@ -486,12 +561,12 @@ def add_message(
         "generation": generation,
         "created_at": now,
     }
-    connection.execute(insert(message), values)
+    rows.add(connection, message, values)
 
 
 def find_message(connection: Connection, message_id: str) -> MessageRow | None:
     """Return what a Message-ID of ours stood for."""
-    return rows.one(connection, MessageRow, select(*_MESSAGE).where(message.c.message_id == message_id))
+    return _FIND_MESSAGE.one(connection, message_id=message_id)
 
 
 def find_envid(connection: Connection, envid: str) -> MessageRow | None:
@@ -506,23 +581,22 @@ def find_envid(connection: Connection, envid: str) -> MessageRow | None:
 
 def add_submissions(connection: Connection, values: Sequence[Mapping[str, Any]]) -> None:
     """Add messages to the outbox."""
-    connection.execute(insert(submission), values)
+    rows.add_all(connection, submission, values)
 
 
 def next_submissions(connection: Connection, route: str, now: float, limit: int) -> list[SubmissionRow]:
     """Return what to submit next over a route: by priority, then age."""
-    return rows.many(connection, SubmissionRow, _NEXT_SUBMISSIONS, route=route, now=now, most=limit)
+    return _NEXT_SUBMISSIONS.many(connection, route=route, now=now, most=limit)
 
 
 def routes_due(connection: Connection) -> list[str]:
     """Return the routes over which anything is still to be submitted."""
-    statement = select(submission.c.route).where(submission.c.state == "ready").distinct()
-    return [str(row[0]) for row in connection.execute(statement)]
+    return _ROUTES_DUE.many(connection)
 
 
 def update_submission(connection: Connection, submission_id: int, **values: object) -> None:
     """Store a submission's new state."""
-    connection.execute(update(submission).where(submission.c.id == submission_id).values(**values))
+    rows.change(connection, submission, submission_id, values)
 
 
 def submissions_of(connection: Connection, mail_id: int) -> list[SubmissionRow]:
@@ -533,10 +607,7 @@ def submissions_of(connection: Connection, mail_id: int) -> list[SubmissionRow]:
 
 def live_submissions(connection: Connection, mail_id: int) -> list[SubmissionRow]:
     """Return a mail's messages that are not at an end."""
-    statement = select(*_SUBMISSION).where(
-        submission.c.mail_id == mail_id, submission.c.state.in_(["ready", "sending", "suspended"])
-    )
-    return rows.many(connection, SubmissionRow, statement.order_by(submission.c.id))
+    return _LIVE_SUBMISSIONS.many(connection, mail_id=mail_id)
 
 
 def interrupted_submissions(connection: Connection) -> list[SubmissionRow]:
@@ -546,42 +617,33 @@ def interrupted_submissions(connection: Connection) -> list[SubmissionRow]:
 
 def get_submission(connection: Connection, submission_id: int) -> SubmissionRow | None:
     """Return a message of the outbox."""
-    return rows.one(connection, SubmissionRow, select(*_SUBMISSION).where(submission.c.id == submission_id))
+    return _GET_SUBMISSION.one(connection, key=submission_id)
 
 
 def due_transmissions(connection: Connection, now: float) -> list[TransmissionRow]:
     """Return transmissions whose stored deadline has passed."""
-    statement = select(*_TRANSMISSION).where(transmission.c.due_at <= now).limit(200)
-    return rows.many(connection, TransmissionRow, statement)
+    return _DUE_TRANSMISSIONS.many(connection, now=now)
 
 
 def unsent_bytes(connection: Connection) -> dict[str, int]:
     """Return the bytes that are sealed and wait for submission, by partner."""
-    statement = (
-        select(mail.c.partner, func.sum(mail.c.size))
-        .where(mail.c.state.in_(["sealed", "submitting"]))
-        .group_by(mail.c.partner)
-    )
-    return {str(row[0]): int(row[1]) for row in connection.execute(statement)}
+    return dict(_UNSENT_BYTES.many(connection))
 
 
 def first_position(connection: Connection, mail_id: int) -> int:
     """Return the position of a mail's first object within its transmission, from 1."""
-    statement = select(func.min(mail_object.c.position)).where(mail_object.c.mail_id == mail_id)
-    return int(connection.execute(statement).scalar_one() or 1)
+    return int(_FIRST_POSITION.value(connection, {"mail_id": mail_id}) or 1)
 
 
 def get_window(connection: Connection, partner: str) -> str | None:
     """Return a partner's stored window of credits."""
-    row = connection.execute(select(window.c.machine).where(window.c.partner == partner)).first()
-    return None if row is None else str(row[0])
+    found = _GET_WINDOW.value(connection, {"partner": partner})
+    return None if found is None else str(found)
 
 
 def put_window(connection: Connection, partner: str, machine: str) -> None:
     """Store a partner's window of credits."""
-    statement = insert(window).values(partner=partner, machine=machine, version=0)
-    changed = {"machine": machine, "version": window.c.version + 1}
-    connection.execute(statement.on_conflict_do_update(index_elements=["partner"], set_=changed))
+    _PUT_WINDOW.run(connection, {"partner": partner, "machine": machine, "changed": machine})
 
 
 def counts(connection: Connection) -> dict[str, int]:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection
 
 import radpost.store
 from radpost.store import incoming, objects, outgoing, partners, schema
@@ -219,20 +219,18 @@ HOT: dict[str, Callable[[Connection, Spool], object]] = {
 
 def plans(database: Database, work: Callable[[Connection], object]) -> list[str]:
     """Return the plan of every statement that ``work`` runs."""
-    ran: list[tuple[str, Any]] = []
-
-    def note(*arguments: Any) -> None:
-        ran.append((arguments[2], arguments[3]))
-
+    ran: list[str] = []
     with undone(database) as connection:
-        event.listen(connection.engine, "before_cursor_execute", note)
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        driver.set_trace_callback(ran.append)  # hears what hot statements hand to the driver themselves, too
         try:
             work(connection)
         finally:
-            event.remove(connection.engine, "before_cursor_execute", note)
+            driver.set_trace_callback(None)
         lines = []
-        for text, parameters in ran:
-            rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", parameters)
+        for text in ran:
+            rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}")
             lines += [str(row[3]) for row in rows]
     return lines
 
