@@ -16,6 +16,9 @@ from radpost.transfer.outgoing import Phase
 
 GRACE_SECONDS: Final = 60.0
 CLEAN_EVERY_SECONDS: Final = 15.0
+ORPHANS_EVERY_SECONDS: Final = 3600.0
+ORPHAN_GRACE_SECONDS: Final = 3600.0
+"""A file without a row this old is what a crash left between rename and commit; nobody was told yes."""
 
 
 class Timekeeper:
@@ -25,6 +28,7 @@ class Timekeeper:
         self._site = site
         self._outbox = outbox
         self._cleaned_at = 0.0
+        self._orphans_at = 0.0
 
     def step(self) -> None:
         """Handle all deadlines that have passed."""
@@ -36,6 +40,10 @@ class Timekeeper:
         if now - self._cleaned_at >= CLEAN_EVERY_SECONDS:
             self._cleaned_at = now
             cleaning.collect(self._site.database, self._site.spool, now, GRACE_SECONDS)
+        if now - self._orphans_at >= ORPHANS_EVERY_SECONDS:
+            self._orphans_at = now
+            before = now - ORPHAN_GRACE_SECONDS
+            cleaning.remove_orphans(self._site.database, self._site.spool, before)
 
     def _overdue_mails(self, now: float) -> None:
         with self._site.database.read() as connection:

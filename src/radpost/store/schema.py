@@ -247,6 +247,7 @@ submission = Table(
     Column("done_at", Float),
     Index(None, "state", "route", "priority", "due_at", "id"),
     Index(None, "mail_id"),
+    Index(None, "envid"),
     Index(None, "message_id"),
     Index(None, "sha256"),
 )

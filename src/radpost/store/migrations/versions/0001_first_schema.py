@@ -491,6 +491,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_submission")),
     )
+    op.create_index(op.f("ix_submission_envid"), "submission", ["envid"], unique=False)
     op.create_index(op.f("ix_submission_mail_id"), "submission", ["mail_id"], unique=False)
     op.create_index(op.f("ix_submission_message_id"), "submission", ["message_id"], unique=False)
     op.create_index(op.f("ix_submission_sha256"), "submission", ["sha256"], unique=False)
