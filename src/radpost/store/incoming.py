@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, bindparam, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from radpost.store import rows
@@ -217,34 +217,148 @@ _DELIVERY = (
     object_.c.size,
     object_.c.media_type,
 )
+_GET_ARRIVAL = rows.Query(ArrivalRow, select(*_ARRIVAL).where(arrival.c.id == bindparam("key")))
+_DUE_ARRIVALS = rows.Query(
+    ArrivalRow,
+    select(*_ARRIVAL)
+    .where(arrival.c.state == bindparam("state"), arrival.c.due_at <= bindparam("now"))
+    .order_by(arrival.c.due_at, arrival.c.id)
+    .limit(bindparam("most")),
+)
+_GET_SET = rows.Query(
+    IncomingSetRow,
+    select(*_SET).where(
+        incoming_set.c.partner == bindparam("partner"), incoming_set.c.set_id == bindparam("set_id")
+    ),
+)
+_DUE_SETS = rows.Query(IncomingSetRow, select(*_SET).where(incoming_set.c.due_at <= bindparam("now")))
+_KNOWN_PART = rows.Statement(
+    select(incoming_part.c.objects_sha256).where(
+        incoming_part.c.partner == bindparam("partner"),
+        incoming_part.c.set_id == bindparam("set_id"),
+        incoming_part.c.part == bindparam("part"),
+    )
+)
+_TO_JOIN = rows.Query(
+    lambda address, fragment_id: (str(address), str(fragment_id)),
+    select(assembly.c.from_address, assembly.c.fragment_id).where(assembly.c.state == "joining"),
+)
+_DUE_ASSEMBLIES = rows.Query(
+    lambda address, fragment_id, machine: (str(address), str(fragment_id), str(machine)),
+    select(assembly.c.from_address, assembly.c.fragment_id, assembly.c.machine).where(
+        assembly.c.due_at <= bindparam("now")
+    ),
+)
+_REPORTED = rows.Query(
+    ReportedObject,
+    select(
+        incoming_object.c.position,
+        incoming_object.c.sha256,
+        incoming_object.c.state,
+        func.coalesce(object_.c.sop_instance_uid, ""),
+        incoming_object.c.code,
+    )
+    .outerjoin(object_, object_.c.id == incoming_object.c.object_id)
+    .where(incoming_object.c.arrival_id == bindparam("arrival_id"))
+    .order_by(incoming_object.c.position),
+)
+_DUE_DELIVERIES = rows.Query(
+    DeliveryRow,
+    select(*_DELIVERY)
+    .join(object_, object_.c.id == delivery.c.object_id)
+    .where(
+        delivery.c.state == "due",
+        delivery.c.destination == bindparam("destination"),
+        delivery.c.due_at <= bindparam("now"),
+    )
+    .order_by(delivery.c.priority, delivery.c.due_at, delivery.c.id)
+    .limit(bindparam("most")),
+)
+_DUE_RECEIPTS = rows.Query(
+    ReceiptRow,
+    select(*_RECEIPT)
+    .where(receipt.c.state == "owed", receipt.c.due_at <= bindparam("now"))
+    .order_by(receipt.c.id)
+    .limit(bindparam("most")),
+)
+_RECEIPT_ARRIVAL = rows.Statement(select(receipt.c.arrival_id).where(receipt.c.id == bindparam("key")))
+_QUARANTINE_BYTES = rows.Statement(
+    select(func.coalesce(func.sum(quarantine.c.size), 0)).where(quarantine.c.state == "open")
+)
+_ENTRIES = rows.Query(
+    MailboxEntryRow,
+    select(*_ENTRY).where(
+        mailbox_entry.c.mailbox == bindparam("mailbox"), mailbox_entry.c.validity == bindparam("validity")
+    ),
+)
+_ENTRY_BY_HASH = rows.Query(
+    MailboxEntryRow,
+    select(*_ENTRY)
+    .where(mailbox_entry.c.mailbox == bindparam("mailbox"), mailbox_entry.c.sha256 == bindparam("sha256"))
+    .order_by(mailbox_entry.c.at.desc())
+    .limit(1),
+)
+_ENTRY_OF_ARRIVAL = rows.Statement(
+    update(mailbox_entry)
+    .where(mailbox_entry.c.arrival_id == bindparam("arrival"), mailbox_entry.c.state == "stored")
+    .values(state=bindparam("new_state"))
+)
+_SET_ENTRY = rows.Statement(
+    update(mailbox_entry)
+    .where(
+        mailbox_entry.c.mailbox == bindparam("box"),
+        mailbox_entry.c.validity == bindparam("valid"),
+        mailbox_entry.c.uid == bindparam("key"),
+    )
+    .values(state=bindparam("new_state"))
+)
+_FORGET_ENTRY = rows.Statement(
+    delete(mailbox_entry).where(
+        mailbox_entry.c.mailbox == bindparam("box"),
+        mailbox_entry.c.validity == bindparam("valid"),
+        mailbox_entry.c.uid == bindparam("key"),
+    )
+)
+_PUT_ENTRY = rows.upsert(mailbox_entry, "mailbox", "validity", "uid")
+_PUT_SET = rows.upsert(incoming_set, "partner", "set_id", keep=("first_at",))
+_PUT_ASSEMBLY = rows.upsert(assembly, "from_address", "fragment_id")
+_PUT_OBJECT = rows.upsert(incoming_object, "arrival_id", "position")
+_ADD_DELIVERY = rows.insert_new(
+    delivery,
+    "object_id",
+    "destination",
+    "partner",
+    "study_uid",
+    "name",
+    "state",
+    "machine",
+    "priority",
+    "due_at",
+    "created_at",
+)
 
 
 def add_arrival(connection: Connection, values: Mapping[str, Any]) -> int:
     """Add a mail that is durable in the spool."""
-    key = connection.execute(insert(arrival), values).inserted_primary_key
-    assert key is not None
-    return int(key[0])
+    return rows.add_with_id(connection, arrival, values)
 
 
 def get_arrival(connection: Connection, arrival_id: int) -> ArrivalRow | None:
     """Return an arrival."""
-    return rows.one(connection, ArrivalRow, select(*_ARRIVAL).where(arrival.c.id == arrival_id))
+    return _GET_ARRIVAL.one(connection, key=arrival_id)
 
 
 def due_arrivals(connection: Connection, states: Sequence[str], now: float, limit: int) -> list[ArrivalRow]:
     """Return arrivals in one of the states whose time has come, oldest first."""
-    statement = (
-        select(*_ARRIVAL)
-        .where(arrival.c.state.in_(list(states)), arrival.c.due_at <= now)
-        .order_by(arrival.c.due_at, arrival.c.id)
-        .limit(limit)
-    )
-    return rows.many(connection, ArrivalRow, statement)
+    found: list[ArrivalRow] = []
+    for state in states:
+        found.extend(_DUE_ARRIVALS.many(connection, state=state, now=now, most=limit))
+    return sorted(found, key=lambda row: (row.due_at or 0.0, row.id))[:limit]
 
 
 def update_arrival(connection: Connection, arrival_id: int, **values: object) -> None:
     """Store an arrival's new state."""
-    connection.execute(update(arrival).where(arrival.c.id == arrival_id).values(**values))
+    rows.change(connection, arrival, arrival_id, values)
 
 
 def recent_arrivals(connection: Connection, limit: int) -> list[ArrivalRow]:
@@ -282,27 +396,21 @@ def same_message(
 
 def get_set(connection: Connection, partner: str, set_id: str) -> IncomingSetRow | None:
     """Return what is known of a partner's set."""
-    statement = select(*_SET).where(incoming_set.c.partner == partner, incoming_set.c.set_id == set_id)
-    return rows.one(connection, IncomingSetRow, statement)
+    return _GET_SET.one(connection, partner=partner, set_id=set_id)
 
 
 def put_set(connection: Connection, values: Mapping[str, Any]) -> None:
     """Store what is known of a partner's set."""
-    statement = insert(incoming_set).values(**values)
-    changed = {name: value for name, value in values.items() if name not in {"partner", "set_id", "first_at"}}
-    connection.execute(statement.on_conflict_do_update(index_elements=["partner", "set_id"], set_=changed))
+    _PUT_SET.run(connection, values)
 
 
 def add_part(
     connection: Connection, partner: str, set_id: str, part: int, arrival_id: int, digest: str
 ) -> str | None:
     """Note that a part of a set is here; return the digest of its objects if it was here before."""
-    known = select(incoming_part.c.objects_sha256).where(
-        incoming_part.c.partner == partner, incoming_part.c.set_id == set_id, incoming_part.c.part == part
-    )
-    row = connection.execute(known).first()
-    if row is not None:
-        return str(row[0])
+    known = _KNOWN_PART.value(connection, {"partner": partner, "set_id": set_id, "part": part})
+    if known is not None:
+        return str(known)
     values = {
         "partner": partner,
         "set_id": set_id,
@@ -310,7 +418,7 @@ def add_part(
         "arrival_id": arrival_id,
         "objects_sha256": digest,
     }
-    connection.execute(insert(incoming_part), values)
+    rows.add(connection, incoming_part, values)
     return None
 
 
@@ -324,8 +432,7 @@ def parts(connection: Connection, partner: str, set_id: str) -> list[int]:
 
 def due_sets(connection: Connection, now: float) -> list[IncomingSetRow]:
     """Return incomplete sets whose stored deadline has passed."""
-    statement = select(*_SET).where(incoming_set.c.due_at <= now)
-    return rows.many(connection, IncomingSetRow, statement)
+    return _DUE_SETS.many(connection, now=now)
 
 
 def recent_sets(connection: Connection, limit: int) -> list[IncomingSetRow]:
@@ -342,19 +449,7 @@ def arrivals_of_set(connection: Connection, partner: str, set_id: str) -> list[A
 
 def reported_objects(connection: Connection, arrival_id: int) -> list[ReportedObject]:
     """Return what a receipt per object says about a mail."""
-    statement = (
-        select(
-            incoming_object.c.position,
-            incoming_object.c.sha256,
-            incoming_object.c.state,
-            func.coalesce(object_.c.sop_instance_uid, ""),
-            incoming_object.c.code,
-        )
-        .outerjoin(object_, object_.c.id == incoming_object.c.object_id)
-        .where(incoming_object.c.arrival_id == arrival_id)
-        .order_by(incoming_object.c.position)
-    )
-    return rows.many(connection, ReportedObject, statement)
+    return _REPORTED.many(connection, arrival_id=arrival_id)
 
 
 def get_assembly(connection: Connection, from_address: str, fragment_id: str) -> str | None:
@@ -375,11 +470,14 @@ def put_assembly(
     due_at: float | None,
 ) -> None:
     """Store the state of a group of fragments."""
-    changed = {"machine": machine, "state": state, "due_at": due_at}
-    statement = insert(assembly).values(from_address=from_address, fragment_id=fragment_id, **changed)
-    connection.execute(
-        statement.on_conflict_do_update(index_elements=["from_address", "fragment_id"], set_=changed)
-    )
+    values = {
+        "from_address": from_address,
+        "fragment_id": fragment_id,
+        "machine": machine,
+        "state": state,
+        "due_at": due_at,
+    }
+    _PUT_ASSEMBLY.run(connection, values)
 
 
 def set_assembly_state(connection: Connection, from_address: str, fragment_id: str, state: str) -> None:
@@ -392,29 +490,17 @@ def set_assembly_state(connection: Connection, from_address: str, fragment_id: s
 
 def assemblies_to_join(connection: Connection) -> list[tuple[str, str]]:
     """Return (sender, fragment id) of the groups that are complete."""
-    statement = select(assembly.c.from_address, assembly.c.fragment_id).where(assembly.c.state == "joining")
-    return [(str(row[0]), str(row[1])) for row in connection.execute(statement)]
+    return _TO_JOIN.many(connection)
 
 
 def due_assemblies(connection: Connection, now: float) -> list[tuple[str, str, str]]:
     """Return (sender, fragment id, state) of groups whose stored deadline has passed."""
-    statement = select(assembly.c.from_address, assembly.c.fragment_id, assembly.c.machine)
-    return [
-        (str(row[0]), str(row[1]), str(row[2]))
-        for row in connection.execute(statement.where(assembly.c.due_at <= now))
-    ]
+    return _DUE_ASSEMBLIES.many(connection, now=now)
 
 
 def add_objects(connection: Connection, values: Sequence[Mapping[str, Any]]) -> None:
     """Note what a mail carried; a replay replaces what stood there."""
-    statement = insert(incoming_object)
-    changed = {
-        name: statement.excluded[name]
-        for name in ("object_id", "sha256", "study_uid", "name", "state", "code", "detail", "imported_at")
-    }
-    connection.execute(
-        statement.on_conflict_do_update(index_elements=["arrival_id", "position"], set_=changed), list(values)
-    )
+    _PUT_OBJECT.run_all(connection, values)
 
 
 def objects_of(connection: Connection, arrival_id: int) -> list[IncomingObjectRow]:
@@ -425,19 +511,12 @@ def objects_of(connection: Connection, arrival_id: int) -> list[IncomingObjectRo
 
 def add_deliveries(connection: Connection, values: Sequence[Mapping[str, Any]]) -> None:
     """Order deliveries; an object that is already ordered for a destination is not ordered twice."""
-    connection.execute(insert(delivery).on_conflict_do_nothing(), list(values))
+    _ADD_DELIVERY.run_all(connection, values)
 
 
 def due_deliveries(connection: Connection, destination: str, now: float, limit: int) -> list[DeliveryRow]:
     """Return what to deliver next to a destination."""
-    statement = (
-        select(*_DELIVERY)
-        .join(object_, object_.c.id == delivery.c.object_id)
-        .where(delivery.c.state == "due", delivery.c.destination == destination, delivery.c.due_at <= now)
-        .order_by(delivery.c.priority, delivery.c.due_at, delivery.c.id)
-        .limit(limit)
-    )
-    return rows.many(connection, DeliveryRow, statement)
+    return _DUE_DELIVERIES.many(connection, destination=destination, now=now, most=limit)
 
 
 def deliveries_of(connection: Connection, object_id: int) -> list[DeliveryRow]:
@@ -452,7 +531,7 @@ def deliveries_of(connection: Connection, object_id: int) -> list[DeliveryRow]:
 
 def update_delivery(connection: Connection, delivery_id: int, **values: object) -> None:
     """Store a delivery's new state."""
-    connection.execute(update(delivery).where(delivery.c.id == delivery_id).values(**values))
+    rows.change(connection, delivery, delivery_id, values)
 
 
 def stopped_deliveries(connection: Connection, destination: str | None = None) -> list[DeliveryRow]:
@@ -477,15 +556,12 @@ def delivery_counts(connection: Connection) -> dict[tuple[str, str], int]:
 
 def add_receipt(connection: Connection, values: Mapping[str, Any]) -> int:
     """Note a receipt that we owe."""
-    key = connection.execute(insert(receipt), values).inserted_primary_key
-    assert key is not None
-    return int(key[0])
+    return rows.add_with_id(connection, receipt, values)
 
 
 def due_receipts(connection: Connection, now: float, limit: int) -> list[ReceiptRow]:
     """Return receipts to write next."""
-    statement = select(*_RECEIPT).where(receipt.c.state == "owed", receipt.c.due_at <= now)
-    return rows.many(connection, ReceiptRow, statement.order_by(receipt.c.id).limit(limit))
+    return _DUE_RECEIPTS.many(connection, now=now, most=limit)
 
 
 def receipts_of(connection: Connection, arrival_id: int) -> list[ReceiptRow]:
@@ -496,13 +572,12 @@ def receipts_of(connection: Connection, arrival_id: int) -> list[ReceiptRow]:
 
 def receipt_arrival(connection: Connection, receipt_id: int) -> int:
     """Return the mail that a receipt is about."""
-    statement = select(receipt.c.arrival_id).where(receipt.c.id == receipt_id)
-    return int(connection.execute(statement).scalar_one())
+    return int(_RECEIPT_ARRIVAL.value(connection, {"key": receipt_id}))
 
 
 def update_receipt(connection: Connection, receipt_id: int, **values: object) -> None:
     """Store a receipt's new state."""
-    connection.execute(update(receipt).where(receipt.c.id == receipt_id).values(**values))
+    rows.change(connection, receipt, receipt_id, values)
 
 
 def add_quarantine(connection: Connection, values: Mapping[str, Any]) -> int:
@@ -538,8 +613,7 @@ def end_quarantine_of(connection: Connection, arrival_id: int, now: float) -> No
 
 def quarantine_bytes(connection: Connection) -> int:
     """Return how much the quarantine holds."""
-    statement = select(func.coalesce(func.sum(quarantine.c.size), 0)).where(quarantine.c.state == "open")
-    return int(connection.execute(statement).scalar_one())
+    return int(_QUARANTINE_BYTES.value(connection, {}))
 
 
 def put_entry(connection: Connection, row: MailboxEntryRow) -> None:
@@ -553,54 +627,33 @@ def put_entry(connection: Connection, row: MailboxEntryRow) -> None:
         "state": row.state,
         "at": row.at,
     }
-    statement = insert(mailbox_entry).values(**values)
-    changed = {"sha256": row.sha256, "arrival_id": row.arrival_id, "state": row.state, "at": row.at}
-    connection.execute(
-        statement.on_conflict_do_update(index_elements=["mailbox", "validity", "uid"], set_=changed)
-    )
+    _PUT_ENTRY.run(connection, values)
 
 
 def entries(connection: Connection, mailbox: str, validity: str) -> dict[str, MailboxEntryRow]:
     """Return what was seen in a mailbox under this UIDVALIDITY, by UID."""
-    statement = select(*_ENTRY).where(
-        mailbox_entry.c.mailbox == mailbox, mailbox_entry.c.validity == validity
-    )
-    return {row.uid: row for row in rows.many(connection, MailboxEntryRow, statement)}
+    return {row.uid: row for row in _ENTRIES.many(connection, mailbox=mailbox, validity=validity)}
 
 
 def entry_by_hash(connection: Connection, mailbox: str, sha256: str) -> MailboxEntryRow | None:
     """Return an earlier sight of the same bytes, whatever its UID was."""
-    statement = select(*_ENTRY).where(mailbox_entry.c.mailbox == mailbox, mailbox_entry.c.sha256 == sha256)
-    return rows.one(connection, MailboxEntryRow, statement.order_by(mailbox_entry.c.at.desc()).limit(1))
+    return _ENTRY_BY_HASH.one(connection, mailbox=mailbox, sha256=sha256)
 
 
 def set_entries(connection: Connection, mailbox: str, validity: str, uids: Sequence[str], state: str) -> None:
     """Store a new state of entries."""
-    statement = update(mailbox_entry).where(
-        mailbox_entry.c.mailbox == mailbox,
-        mailbox_entry.c.validity == validity,
-        mailbox_entry.c.uid.in_(list(uids)),
-    )
-    connection.execute(statement.values(state=state))
+    found = [{"box": mailbox, "valid": validity, "key": uid, "new_state": state} for uid in uids]
+    _SET_ENTRY.run_all(connection, found)
 
 
 def set_entry_of_arrival(connection: Connection, arrival_id: int, state: str) -> None:
     """Store whether the mail of a mailbox entry is ours; entries that are gone stay gone."""
-    statement = update(mailbox_entry).where(
-        mailbox_entry.c.arrival_id == arrival_id, mailbox_entry.c.state == "stored"
-    )
-    connection.execute(statement.values(state=state))
+    _ENTRY_OF_ARRIVAL.run(connection, {"arrival": arrival_id, "new_state": state})
 
 
 def forget_entries(connection: Connection, mailbox: str, validity: str, uids: Sequence[str]) -> None:
     """Remove entries whose mails are gone from the server."""
-    connection.execute(
-        mailbox_entry.delete().where(
-            mailbox_entry.c.mailbox == mailbox,
-            mailbox_entry.c.validity == validity,
-            mailbox_entry.c.uid.in_(list(uids)),
-        )
-    )
+    _FORGET_ENTRY.run_all(connection, [{"box": mailbox, "valid": validity, "key": uid} for uid in uids])
 
 
 def foreign(connection: Connection) -> list[MailboxEntryRow]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from radpost.store import rows
@@ -38,6 +38,7 @@ class AlarmRow:
 
 _EVENT = rows.columns(event, EventRow)
 _ALARM = rows.columns(alarm, AlarmRow)
+_RECALL = rows.Statement(select(memory.c.value).where(memory.c.name == bindparam("name")))
 
 
 def note(
@@ -52,8 +53,9 @@ def note(
     detail: str = "",
 ) -> None:
     """Append to the timeline."""
-    connection.execute(
-        insert(event),
+    rows.add(
+        connection,
+        event,
         {
             "at": now,
             "what": what,
@@ -118,5 +120,5 @@ def remember(connection: Connection, name: str, value: str, now: float) -> None:
 
 def recall(connection: Connection, name: str) -> str | None:
     """Return a remembered fact."""
-    row = connection.execute(select(memory.c.value).where(memory.c.name == name)).first()
-    return None if row is None else str(row[0])
+    found = _RECALL.value(connection, {"name": name})
+    return None if found is None else str(found)

@@ -69,14 +69,22 @@ class Put:
 _RAW_NEEDED = ("fetched", "fragment waiting", "opened")
 _UNSENT = ("ready", "sending", "suspended")
 _COLUMNS = rows.columns(object_, ObjectRow)
-_PUT_BLOB = insert(blob).on_conflict_do_update(
-    index_elements=["sha256"], set_={"released_at": None, "claimed": False}
+_PUT_BLOB = rows.Statement(
+    insert(blob)
+    .values(sha256=bindparam("sha256"), size=bindparam("size"), created_at=bindparam("created_at"), claimed=0)
+    .on_conflict_do_update(index_elements=["sha256"], set_={"released_at": None, "claimed": False})
 )
-_BY_UID = select(*_COLUMNS).where(object_.c.sop_instance_uid == bindparam("uid"))
-_BY_HASH = select(*_COLUMNS).where(
-    object_.c.sop_instance_uid == "",
-    object_.c.transfer_syntax_uid == "",
-    object_.c.dataset_sha256 == bindparam("sha256"),
+_RELEASE_BLOB = rows.Statement(
+    update(blob).where(blob.c.sha256 == bindparam("key")).values(released_at=bindparam("now"))
+)
+_BY_UID = rows.Query(ObjectRow, select(*_COLUMNS).where(object_.c.sop_instance_uid == bindparam("uid")))
+_BY_HASH = rows.Query(
+    ObjectRow,
+    select(*_COLUMNS).where(
+        object_.c.sop_instance_uid == "",
+        object_.c.transfer_syntax_uid == "",
+        object_.c.dataset_sha256 == bindparam("sha256"),
+    ),
 )
 _BY_ID = select(*_COLUMNS).where(object_.c.id == bindparam("id"))
 _NEEDED = (
@@ -100,8 +108,7 @@ def put_blob(connection: Connection, spool: Spool, stored: Stored, now: float) -
     Raises:
         RadpostError: STORE_UNUSABLE.
     """
-    values = {"sha256": stored.sha256, "size": stored.size, "created_at": now, "claimed": False}
-    connection.execute(_PUT_BLOB, values)
+    _PUT_BLOB.run(connection, {"sha256": stored.sha256, "size": stored.size, "created_at": now})
     if not spool.path(stored.sha256).exists():
         raise RadpostError(STORE_UNUSABLE, "the spool file was collected meanwhile; try again")
 
@@ -114,15 +121,16 @@ def has_blob(connection: Connection, sha256: str) -> bool:
 def put(connection: Connection, facts: ObjectFacts, now: float) -> Put:
     """Note an object, exactly once per identity; its blob must have been put before."""
     if facts.sop_instance_uid:
-        same_uid = rows.many(connection, ObjectRow, _BY_UID, uid=facts.sop_instance_uid)
+        same_uid = _BY_UID.many(connection, uid=facts.sop_instance_uid)
     else:
-        same_uid = rows.many(connection, ObjectRow, _BY_HASH, sha256=facts.dataset_sha256)
+        same_uid = _BY_HASH.many(connection, sha256=facts.dataset_sha256)
     for row in same_uid:
         same_syntax = row.transfer_syntax_uid == facts.transfer_syntax_uid
         if same_syntax and row.dataset_sha256 == facts.dataset_sha256:
             return Put(row.id, new=False, file_sha256=row.file_sha256)
-    result = connection.execute(
-        insert(object_),
+    new_id = rows.add_with_id(
+        connection,
+        object_,
         {
             "kind": facts.kind,
             "sop_class_uid": facts.sop_class_uid,
@@ -138,9 +146,7 @@ def put(connection: Connection, facts: ObjectFacts, now: float) -> Put:
             "created_at": now,
         },
     )
-    key = result.inserted_primary_key
-    assert key is not None
-    return Put(int(key[0]), new=True, file_sha256=facts.file_sha256, versions=tuple(same_uid))
+    return Put(new_id, new=True, file_sha256=facts.file_sha256, versions=tuple(same_uid))
 
 
 def get(connection: Connection, object_id: int) -> ObjectRow:
@@ -152,7 +158,7 @@ def get(connection: Connection, object_id: int) -> ObjectRow:
 
 def same_instance(connection: Connection, sop_instance_uid: str) -> list[ObjectRow]:
     """Return all objects with this SOP Instance UID: versions, and the same in other transfer syntaxes."""
-    return rows.many(connection, ObjectRow, _BY_UID, uid=sop_instance_uid)
+    return _BY_UID.many(connection, uid=sop_instance_uid)
 
 
 def of_study(connection: Connection, study_uid: str) -> list[ObjectRow]:
@@ -163,7 +169,7 @@ def of_study(connection: Connection, study_uid: str) -> list[ObjectRow]:
 
 def release_blob(connection: Connection, sha256: str, now: float) -> None:
     """Note that the caller needs a file no longer; it is collected when nobody else does, after a grace."""
-    connection.execute(update(blob).where(blob.c.sha256 == sha256).values(released_at=now))
+    _RELEASE_BLOB.run(connection, {"key": sha256, "now": now})
 
 
 def claim_released(connection: Connection, before: float, limit: int) -> list[str]:

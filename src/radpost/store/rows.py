@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from sqlalchemy import Column, Connection, Executable, Table, bindparam, insert, update
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.elements import ClauseElement
 from sqlalchemy.sql.schema import ScalarElementColumnDefault
@@ -60,6 +61,10 @@ class Statement:
     def run(self, connection: Connection, values: Mapping[str, Any]) -> int:
         """Run it; return how many rows it changed."""
         return int(self._cursor(connection, values).rowcount)
+
+    def run_for_id(self, connection: Connection, values: Mapping[str, Any]) -> int:
+        """Run an insert; return the new row's id."""
+        return int(self._cursor(connection, values).lastrowid)
 
     def run_all(self, connection: Connection, many: Sequence[Mapping[str, Any]]) -> None:
         """Run it for each set of values."""
@@ -118,18 +123,19 @@ class Query(Statement, Generic[T]):
 
 def add(connection: Connection, table: Table, values: Mapping[str, Any]) -> None:
     """Insert a row; columns that are not named get their defaults."""
-    _insert(table, tuple(values), returning=False).run(connection, values)
+    _insert(table, tuple(values)).run(connection, values)
 
 
 def add_all(connection: Connection, table: Table, many: Sequence[Mapping[str, Any]]) -> None:
     """Insert rows that name the same columns."""
     if many:
-        _insert(table, tuple(many[0]), returning=False).run_all(connection, many)
+        _insert(table, tuple(many[0])).run_all(connection, many)
 
 
 def add_with_id(connection: Connection, table: Table, values: Mapping[str, Any]) -> int:
     """Insert a row and return its new id."""
-    return int(_insert(table, tuple(values), returning=True).value(connection, values))
+    # not by RETURNING: SQLite then looks through the tables that refer to this one
+    return _insert(table, tuple(values)).run_for_id(connection, values)
 
 
 def change(connection: Connection, table: Table, key: object, values: Mapping[str, Any]) -> None:
@@ -137,10 +143,26 @@ def change(connection: Connection, table: Table, key: object, values: Mapping[st
     _update(table, tuple(values)).run(connection, {**values, _KEY: key})
 
 
+def upsert(table: Table, *keys: str, keep: Sequence[str] = ()) -> Statement:
+    """Return a statement that inserts a whole row, or replaces the one with these keys except ``keep``."""
+    statement = sqlite_insert(table).values({column.name: bindparam(column.name) for column in table.columns})
+    fixed = {*keys, *keep}
+    changed = {
+        column.name: statement.excluded[column.name] for column in table.columns if column.name not in fixed
+    }
+    return Statement(statement.on_conflict_do_update(index_elements=keys, set_=changed))
+
+
+def insert_new(table: Table, *names: str) -> Statement:
+    """Return a statement that inserts a row of these columns unless it is there."""
+    values = {**_defaults(table), **{name: bindparam(name) for name in names}}
+    return Statement(sqlite_insert(table).values(values).on_conflict_do_nothing())
+
+
 @cache
-def _insert(table: Table, names: tuple[str, ...], *, returning: bool) -> Statement:
-    clause = insert(table).values({**_defaults(table), **{name: bindparam(name) for name in names}})
-    return Statement(clause.returning(table.c.id) if returning else clause)
+def _insert(table: Table, names: tuple[str, ...]) -> Statement:
+    values = {**_defaults(table), **{name: bindparam(name) for name in names}}
+    return Statement(insert(table).values(values))
 
 
 @cache
