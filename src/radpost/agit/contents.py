@@ -15,6 +15,7 @@ from radpost.mime.coding import IDENTITY, Buffer, Bytes, slices
 from radpost.mime.headers import Headers
 from radpost.mime.reader import Entity, body
 from radpost.mime.report import Mdn
+from radpost.openpgp.fileview import FileView
 from radpost.openpgp.plaintext import Plaintext
 from radpost.openpgp.values import NO_SIGNATURE, Signature, decisive
 from radpost.words import Verdict
@@ -75,7 +76,9 @@ class Part:
 
     @property
     def plain(self) -> "memoryview | None":
-        """Return the object as a view where it stands unencoded, else None."""
+        """Return the object as a view where it stands unencoded in memory or a mapping, else None."""
+        if isinstance(self.buffer, FileView):
+            return None
         if self.entity is None or self.entity.encoding in IDENTITY:
             return memoryview(cast("bytes", self.buffer))[self.start : self.end]
         return None

@@ -8,6 +8,7 @@ from typing import BinaryIO, Final, cast
 
 from radpost.mime.coding import IDENTITY, Buffer
 from radpost.mime.pgp import Payload, data
+from radpost.openpgp.fileview import FileView
 from radpost.openpgp.plaintext import PlaintextWriter
 
 _READ: Final = 1 << 18
@@ -41,7 +42,9 @@ class _Window(io.RawIOBase):
 
     def __init__(self, buffer: Buffer, start: int, end: int) -> None:
         super().__init__()
-        self._view = memoryview(cast("bytes", buffer))[start:end]
+        self._buffer = buffer if isinstance(buffer, FileView) else memoryview(cast("bytes", buffer))
+        self._start = start
+        self._size = end - start
         self._at = 0
 
     def readable(self) -> bool:
@@ -51,7 +54,7 @@ class _Window(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: len(self._view)}[whence]
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
         self._at = max(0, base + offset)
         return self._at
 
@@ -59,11 +62,13 @@ class _Window(io.RawIOBase):
         return self._at
 
     def readinto(self, target: "bytearray | memoryview") -> int:  # type: ignore[override]  # typeshed's buffer
-        piece = self._view[self._at : self._at + len(target)]
+        at = min(self._at, self._size)
+        piece = self._buffer[self._start + at : self._start + min(self._size, at + len(target))]
         target[: len(piece)] = piece
         self._at += len(piece)
         return len(piece)
 
     def close(self) -> None:
-        self._view.release()
+        if isinstance(self._buffer, memoryview):
+            self._buffer.release()
         super().close()

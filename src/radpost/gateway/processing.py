@@ -42,6 +42,7 @@ from radpost.mime.coding import Buffer
 from radpost.mime.headers import Headers, parse_block
 from radpost.mime.partial import Fragment, assemble
 from radpost.openpgp.budget import TOO_LARGE
+from radpost.openpgp.fileview import MAPPED, FileView
 from radpost.openpgp.values import Limits
 from radpost.store import incoming, journal
 from radpost.store.incoming import ArrivalRow
@@ -150,6 +151,9 @@ class Processor:
             yield b""
             return
         with self._site.spool.open(row.sha256) as file:
+            if row.size > MAPPED:
+                yield FileView(file, row.size)
+                return
             view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             yield view
             # not closed by hand: an exception may still hold slices; the mapping ends with the last of them
@@ -292,10 +296,11 @@ class Processor:
             rows = incoming.fragments(connection, from_address, fragment_id)
         fragments = []
         for row in rows:
-            with self._mapped(row) as buffer:
-                outside = survey(buffer)
-                if outside.fragment is not None:
-                    fragments.append(Fragment(outside.fragment, outside.root, buffer))
+            # all fragments are open at once: neither their pages nor their descriptors may add up
+            buffer = FileView(self._site.spool.path(row.sha256), row.size)
+            outside = survey(buffer)
+            if outside.fragment is not None:
+                fragments.append(Fragment(outside.fragment, outside.root, buffer))
         assembly = assemble(fragments)
         with self._site.spool.writer() as writer:
             for chunk in assembly.chunks():

@@ -12,11 +12,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
+from radpost.openpgp.fileview import MAPPED, FileView
+
 
 class _MemoryReader(io.RawIOBase):
-    """A read-only file over a buffer, without a copy."""
+    """A read-only file over a buffer."""
 
-    def __init__(self, view: memoryview) -> None:
+    def __init__(self, view: memoryview | FileView) -> None:
         super().__init__()
         self._view = view
         self._at = 0
@@ -58,12 +60,14 @@ class Plaintext:
         """Whether the data are held in memory rather than in a file."""
         return self._memory is not None
 
-    def view(self) -> "memoryview | mmap.mmap":
-        """Return all of it as a buffer for zero-copy slicing."""
+    def view(self) -> "memoryview | mmap.mmap | FileView":
+        """Return all of it as a buffer; slicing copies nothing unless it is large."""
         if self._memory is not None:
             return memoryview(self._memory).toreadonly()
         if self._file is None:
             raise ValueError("the plaintext is closed")
+        if self.size > MAPPED:
+            return FileView(self._file, self.size)
         if self._map is None:
             self._map = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
         return self._map
@@ -71,7 +75,8 @@ class Plaintext:
     def open(self) -> BinaryIO:
         """Return a seekable reader that starts at 0; several may be used at once."""
         view = self.view()
-        return io.BufferedReader(_MemoryReader(memoryview(view)), 1 << 16)
+        whole = view if isinstance(view, FileView) else memoryview(view)
+        return io.BufferedReader(_MemoryReader(whole), 1 << 16)
 
     def close(self) -> None:
         """Drop the data; readers and views that are still held end with them."""
