@@ -36,7 +36,10 @@ def write_records(
         match record:
             case Alarm(reason):
                 if journal.raise_alarm(connection, reason.code, subject, "", now):
-                    _LOG.warning("alarm", code=reason.code, name=reason.name, subject=subject)
+                    # the store may name a study, the log must not (DESIGN invariant 10)
+                    about_study = subject.startswith("study ")
+                    said = "a study; see 'radpost status'" if about_study else subject
+                    _LOG.warning("alarm", code=reason.code, name=reason.name, subject=said)
             case EndAlarm(reason):
                 journal.end_alarm(connection, reason.code, subject, now)
             case Remark(code):

@@ -342,17 +342,18 @@ class _Joined(io.RawIOBase):
         return self._at
 
     def read(self, size: int = -1, /) -> bytes:
+        """Return all of ``size`` bytes that there are: whoever reads a small message at once needs them."""
         left = self._size - self._at
         size = left if size < 0 else min(size, left)
         if size <= 0:
             return b""
-        if self._at < len(self._head):
-            piece = self._head[self._at : self._at + size]
-        else:
-            self._file.seek(self._start + self._at - len(self._head))
-            piece = self._file.read(size)
-        self._at += len(piece)
-        return piece
+        head = self._head[self._at : self._at + size]
+        rest = size - len(head)
+        if rest:
+            self._file.seek(self._start + max(0, self._at - len(self._head)))
+            head += self._file.read(rest)
+        self._at += len(head)
+        return head
 
     def readinto(self, target: "bytearray | memoryview") -> int:  # type: ignore[override]  # typeshed's buffer
         piece = self.read(len(target))
