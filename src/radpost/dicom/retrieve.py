@@ -3,6 +3,7 @@
 C-GET writes straight to files, byte for byte, like the storage SCP, whatever the size of an object.
 """
 
+import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -195,7 +196,7 @@ def get_study(
     keys = {identifier.LEVEL: "STUDY", identifier.STUDY: checked_uid(study_uid)}
     keeper = _Keeper(directory, take, max_object)
     wanted = [_FIND, Proposal(STUDY_ROOT_GET, (IMPLICIT_LE,)), *proposals]
-    with Association.open(peer, wanted) as association:
+    with contextlib.closing(keeper), Association.open(peer, wanted) as association:
         context = request(association, STUDY_ROOT_GET, dimse.C_GET_RQ, keys)
         done = dimse.Command(dimse.C_GET_RSP)
         while True:
@@ -230,6 +231,10 @@ class _Keeper:
         self.files: list[GotFile] = []
         self.kept = 0
         self.refused = 0
+
+    def close(self) -> None:
+        """End the hashing."""
+        self._digester.close()
 
     def receive(self, association: Association, number: int, command: dimse.Command) -> dimse.Command:
         """Receive one object and return the response."""

@@ -128,6 +128,7 @@ class Session:
             if self._wire is not None:
                 self._wire.close()
             self._sock.close()
+            self._digester.close()
         if association is not None:
             self._ended(association, released=released)
 

@@ -4,6 +4,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 from radpost.dicom.digest import Digester, begin_writing
@@ -25,6 +26,20 @@ def test_pieces_are_hashed_in_order_however_idle_we_are() -> None:
         digester.finish()
         assert not digester.step()
         assert whole.digest() == hashlib.sha256(b"".join(bytes((n,)) * 100 for n in range(50))).digest()
+
+
+def test_two_hashes_side_by_side() -> None:
+    digester, first, second = Digester(1 << 17, 6), hashlib.sha256(), hashlib.sha256(b"head")
+    for round_ in range(3):
+        for number in range(5):
+            digester.submit(fill(digester, round_ * 5 + number), first, second)
+        digester.finish()
+    data = b"".join(bytes((n,)) * (1 << 17) for n in range(15))
+    assert first.digest() == hashlib.sha256(data).digest()
+    assert second.digest() == hashlib.sha256(b"head" + data).digest()
+    before = threading.active_count()
+    digester.close()
+    assert threading.active_count() == before - 1
 
 
 def test_buffers_are_bounded_and_come_back() -> None:
