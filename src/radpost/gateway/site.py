@@ -98,9 +98,16 @@ class PartnerBook:
         Raises:
             RadpostError: NOT_FOUND.
         """
-        for partner in self.all():
-            if name in (partner.name, partner.ae_title) or name.lower() == partner.address:
-                return partner
+        known = self.all()
+        # the name first, of all partners: one may have the AE title that is another one's name
+        for same in (
+            lambda one: one.name == name,
+            lambda one: one.ae_title == name,
+            lambda one: one.address == name.lower(),
+        ):
+            found = next(filter(same, known), None)
+            if found is not None:
+                return found
         raise RadpostError(NOT_FOUND, f"partner '{name}'; see 'radpost partner list'")
 
     def by_ae_title(self, ae_title: str) -> Partner | None:

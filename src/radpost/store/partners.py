@@ -60,7 +60,9 @@ def get(connection: Connection, name: str) -> PartnerRow | None:
     statement = select(*_PARTNER).where(
         (partner.c.name == name) | (partner.c.ae_title == name) | (partner.c.address == name.lower())
     )
-    return rows.one(connection, PartnerRow, statement)
+    return rows.one(
+        connection, PartnerRow, statement.order_by(partner.c.name != name, partner.c.ae_title != name)
+    )
 
 
 def put_key(connection: Connection, row: KeyRow) -> None:
