@@ -28,6 +28,7 @@ ConfigOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 DEFAULT_CONFIG = Path("radpost.toml")
+_SUBJECTS = 5
 
 
 @contextmanager
@@ -60,15 +61,21 @@ def complain(error: RadpostError, language: Language = "en") -> None:
 
 
 def print_reasons(reasons: Iterable[Explained]) -> None:
-    """Print coded reasons: since when, what about, cause and remedy."""
+    """Print coded reasons: cause and remedy once per code, then what it is about and since when."""
+    by_code: dict[int, list[Explained]] = {}
     for reason in reasons:
-        since = f"since {moment(reason.since)}, " if reason.since is not None else ""
-        often = f"{reason.count} times, " if reason.count > 1 else ""
-        about = f"{reason.subject}: " if reason.subject else ""
-        print(f"  {reason.code} {reason.name} ({since}{often}to act: {reason.side})")
-        print(f"      {about}{reason.sentence}")
-        if reason.detail:
-            print(f"      {reason.detail}")
+        by_code.setdefault(reason.code, []).append(reason)
+    for code, found in by_code.items():
+        print(f"  {code} {found[0].name} (to act: {found[0].side})")
+        print(f"      {found[0].sentence}")
+        for reason in found[-_SUBJECTS:]:
+            since = f"since {moment(reason.since)}" if reason.since is not None else ""
+            often = f"{reason.count} times" if reason.count > 1 else ""
+            words = ", ".join(word for word in (reason.subject, since, often, reason.detail) if word)
+            if words:
+                print(f"      - {words}")
+        if len(found) > _SUBJECTS:
+            print(f"      - and {len(found) - _SUBJECTS} more")
 
 
 def print_json(value: object) -> None:

@@ -1,6 +1,7 @@
 """``radpost send``: files, folders and DICOMDIRs to a partner, or a study out of our own PACS."""
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,10 +18,12 @@ from radpost.gateway.partners import Partner
 from radpost.gateway.sending import Job, Progress
 from radpost.gateway.site import Site, wake
 from radpost.store import retrievals
+from radpost.transfer.transmission import State
 from radpost.words import Priority
 
 _LINE_EVERY = 500
 _LEFT_SHOWN = 20
+_FEW = 10
 
 
 class _Priority(StrEnum):
@@ -180,17 +183,29 @@ def _judge(site: Site, outcome: _Outcome, progress: Progress | None, *, as_json:
     elif failed:
         print(f"radpost: the study was not fetched: {failed}", file=sys.stderr)
     elif progress is not None and not progress.good:
-        states = ", ".join(f"{row.id} {row.state}" for row in progress.transmissions) or "not planned yet"
+        open_ = [row for row in progress.transmissions if State(row.state) not in sending.GOOD]
+        states = ", ".join(f"{row.id} {row.state}" for row in open_[:_FEW]) or "not planned yet"
         why = "ended without confirmation" if progress.ended else "not confirmed in time; it goes on"
         print(f"radpost: {why}: {states}; see 'radpost show'", file=sys.stderr)
+    elif trouble and progress is not None:
+        print("confirmed, but not all that was asked for was there to be sent (see above)", file=sys.stderr)
     return trouble or failed is not None or (progress is not None and not progress.good)
 
 
 def _followed() -> Callable[[Progress], None]:
-    """Return what prints each change of a transmission's state."""
+    """Return what prints each change of state; of many transmissions only how many stand in each."""
     known: dict[str, str] = {}
+    said = ""
 
     def changed(progress: Progress) -> None:
+        nonlocal said
+        if len(progress.transmissions) > _FEW:
+            states = Counter(row.state for row in progress.transmissions)
+            line = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+            if line != said:
+                said = line
+                print(f"{len(progress.transmissions)} transmissions: {line}", flush=True)
+            return
         for row in progress.transmissions:
             if known.get(row.id) != row.state:
                 known[row.id] = row.state

@@ -39,6 +39,10 @@ _SENTENCES: Final[dict[str, tuple[str, str]]] = {
         "the transmission is held by a person; release it with 'radpost retry'",
         "die Sendung ist von Hand angehalten; geben Sie sie mit 'radpost retry' frei",
     ),
+    "contested": (
+        "mails wait until a person decides: ask the partner; 'radpost retry' sends them again",
+        "Mails warten auf eine Entscheidung: fragen Sie den Partner; 'radpost retry' sendet sie erneut",
+    ),
     # radpost doctor: remedies
     "data-missing": (
         "make it with 'radpost init', or correct 'data' in the configuration",

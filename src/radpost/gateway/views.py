@@ -20,7 +20,7 @@ from radpost.store.journal import AlarmRow, EventRow
 from radpost.store.outgoing import MailObjectRow, MailRow, SubmissionRow, TransmissionRow
 from radpost.transfer.outgoing import OutgoingMail, Phase
 from radpost.transfer.receipt import Answer
-from radpost.transfer.transmission import ENDED, State
+from radpost.transfer.transmission import ENDED, State, Transmission
 from radpost.transfer.window import admits
 from radpost.words import Priority, Truth
 
@@ -205,8 +205,10 @@ def _waits_for(
     if State(row.state) in ENDED:
         return ()
     found = [] if wake(site.config) else ["not-running"]
-    if row.state == State.HELD.value:
+    if machines.load(Transmission, row.machine).held:
         found.append("held")
+    elif row.state == State.HELD.value:
+        found.append("contested")
     waiting = [mail for mail in mails if mail.state == Phase.SEALED.value and mail.size]
     partner = next((item for item in site.partners.all() if item.name == row.partner), None)
     if waiting and partner is not None:
