@@ -338,6 +338,24 @@ def test_process_that_stops_in_order_and_starts_again_goes_on(tmp_path: Path) ->
         until(lambda: all(row.state == "confirmed" for row in world.a.transmissions()), "confirmed", world.a)
 
 
+def test_a_damaged_mail_in_the_outbox_stops_no_other(tmp_path: Path) -> None:
+    """Invariant 5: its bytes are gone from the spool; the server is not blamed."""
+    with Exchange(tmp_path) as world:
+        world.b.stop()
+        world.send(world.study(1))
+        wait_for(lambda: len(rows(world.a, schema.submission)) == 1, "the mail is sealed", 20)
+        (lost,) = rows(world.a, schema.submission)
+        with world.a.site() as site:
+            site.spool.path(lost["sha256"]).unlink()
+        world.b.start()
+        files = world.study(1)
+        world.send(files)
+        world.wait_arrived(files)
+        wait_for(lambda: world.last() == "confirmed", "the other one is confirmed")
+        until(lambda: rows(world.a, schema.submission, id=lost["id"])[0]["attempts"] >= 5, "tries", world.a)
+        assert alarm_codes(world.a), "a person is told"
+
+
 # --- the PACS ---------------------------------------------------------------------------------------------
 
 

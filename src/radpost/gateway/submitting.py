@@ -15,6 +15,7 @@ from radpost.errors import (
     MAIL_TOO_LARGE,
     MAILBOX_FULL,
     SERVER_UNREACHABLE,
+    STORE_UNUSABLE,
     TLS_FAILED,
     RadpostError,
     Reason,
@@ -41,6 +42,8 @@ from radpost.words import Priority
 LOOK_AHEAD: Final = 16
 URGENT: Final = frozenset({TLS_FAILED, LOGIN_FAILED})
 """Faults of a line that waiting does not mend."""
+OURS: Final = frozenset({INTERNAL, STORE_UNUSABLE})
+"""Faults of a single message's bytes on our side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +249,11 @@ class Submitter:
                     source = cast("BinaryIO", _Joined(row.head, file, row.start, row.end))
                 outcome = route.send(row, source, notify=row.kind == "mail")
         except RadpostError as error:
+            if error.reason in OURS:
+                # one mail that we cannot read is no fault of the server, and stops no other (invariant 5)
+                self._site.log.warning("mail cannot be read", submission=row.id, code=error.reason.code)
+                self._answer(row, Reply.DEFERRED, error.reason, str(error.detail))
+                return
             self._site.log.warning("server failed", route=row.route, code=error.reason.code)
             route.failed(error.reason)
             self._answer(row, Reply.UNREACHABLE, error.reason, str(error.detail))
