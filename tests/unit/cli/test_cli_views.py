@@ -170,6 +170,8 @@ def test_an_undelivered_object_is_found_and_delivered_again(
             "object_id": object_id,
             "destination": "documents",
             "partner": "praxis-b",
+            "study_uid": "",
+            "name": "",
             "state": state.phase.value,
             "machine": machines.dump(state),
             "priority": 2,
