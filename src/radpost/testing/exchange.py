@@ -4,6 +4,7 @@ For tests of failures, attacks, kills and leaks, with small studies made on the 
 """
 
 import random
+import subprocess
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -83,7 +84,9 @@ def hashes_of(files: Iterable[Path]) -> set[str]:
     return {identify(path).dataset_sha256 for path in files}
 
 
-def c_store(port: int, called: str, files: Iterable[Path], *, calling: str = "CT1") -> list[int]:
+def c_store(
+    port: int, called: str, files: Iterable[Path], *, calling: str = "CT1", host: str = "127.0.0.1"
+) -> list[int]:
     """Send files by C-STORE as a modality would; return the status of each."""
     items = []
     for path in files:
@@ -102,7 +105,7 @@ def c_store(port: int, called: str, files: Iterable[Path], *, calling: str = "CT
         )
     return [
         reply.reply.status if reply.reply is not None else -1
-        for reply in send_files(Peer("127.0.0.1", port, called, calling), items)
+        for reply in send_files(Peer(host, port, called, calling), items)
     ]
 
 
@@ -124,16 +127,21 @@ class Exchange:
     b: Institution = field(init=False)
     a_smtp: int = field(default_factory=free_port)
     b_smtp: int = field(default_factory=free_port)
+    tapped: tuple[int, int] | None = None
+    """Ports of wiretaps before A's and B's receivers, which the other one sends to."""
+    in_host: str = ""
+    """Run both in a UTS namespace of this host name, where the system allows it."""
 
     def __post_init__(self) -> None:
         self._stack = ExitStack()
         self._studies = 0
         self.pacs_port = free_port()
         self.pacs = ReceivingPacs(self.directory / "pacs", self.pacs_port)
-        self.a = self._institution("a", self.a_smtp, self.b_smtp, self.a_sections, self.a_dicom)
+        to_a, to_b = self.tapped or (self.a_smtp, self.b_smtp)
+        self.a = self._institution("a", self.a_smtp, to_b, self.a_sections, self.a_dicom)
         target = {"name": "pacs", "kind": "dicom", "ae_title": "PACS", "host": "127.0.0.1"}
         section = toml_server("[[destination]]", **{**target, "port": self.pacs_port, **self.destination})
-        self.b = self._institution("b", self.b_smtp, self.a_smtp, section + self.b_sections)
+        self.b = self._institution("b", self.b_smtp, to_a, section + self.b_sections)
 
     def prepare(self) -> Self:
         """Make both stores, keys and partners; nothing runs yet."""
@@ -219,12 +227,25 @@ class Exchange:
         )
         if dicom:
             institution.dicom = dicom
+        if self.in_host and _may_unshare():
+            script = 'hostname "$0" && exec "$@"'
+            institution.wrapper = ("unshare", "--map-root-user", "--uts", "sh", "-c", script, self.in_host)
         return institution
 
 
 def wait_state(exchange: Exchange, state: str, timeout: float = 30.0) -> None:
     """Wait until A's newest transmission is in a state."""
     wait_for(lambda: exchange.last() == state, f"transmission {state} (is {exchange.last()})", timeout)
+
+
+@cache
+def _may_unshare() -> bool:
+    """Tell whether namespaces of users are allowed here (unprivileged, in containers they often are not)."""
+    try:
+        command = ["unshare", "--map-root-user", "--uts", "hostname", "probe"]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
 
 
 def stranger(name: str = "stranger") -> OwnKey:

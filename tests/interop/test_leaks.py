@@ -1,0 +1,264 @@
+"""What leaves an institution outside the encryption names nobody inside (DESIGN invariant 10).
+
+Both directions of every SMTP connection between two running gateways are recorded while studies, documents,
+receipts, refusals, fragments and bounces travel; then the recording is searched for what must not be in it.
+"""
+
+import re
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from email.header import decode_header, make_header
+from pathlib import Path
+
+import pytest
+
+from radpost.dicom.meta import read_meta
+from radpost.gateway import sending
+from radpost.gateway.partners import RADPOST_PEER, Switches
+from radpost.store import schema
+from radpost.testing import forgery
+from radpost.testing.exchange import Exchange, c_store, hashes_of, small_study, stranger
+from radpost.testing.insight import key_of, rows, until, wait_arrival
+from radpost.testing.institution import toml_server, wait_for
+from radpost.testing.leaks import scan, scan_names
+from radpost.testing.peers import free_port
+from radpost.testing.store_scp import ReceivingPacs
+from radpost.testing.wiretap import Wiretap
+
+pytestmark = [pytest.mark.peer("gnupg"), pytest.mark.timeout(120)]
+
+PATIENT = {
+    "patient's name": "Geheimmann^Ottokar",
+    "family name": "Geheimmann",
+    "patient's ID": "PID-73951-Q",
+    "diagnosis": "Glioblastom links frontal",
+    "accession": "ACCQ4711",
+}
+FILE = "Befund Geheimmann Ottokar.pdf"
+STATION, PACS_TITLE, OUR_TITLE, CALLED = "CT_INNEN_17", "PACS_INNEN_3", "RP_INNEN_9", "PARTNER_B"
+HOST = "ris-innen-47"
+SUBJECT = r"DICOM-eMail( \(\d+/\d+\)|: receipt / Empfangsbestätigung)?"
+MACHINE = {"machine": socket.gethostname()} if len(socket.gethostname()) >= 6 else {}
+NET = "127.31.7."
+"""Addresses of the inner network: stations, our SCP and the PACS."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A finished run, and what was on the wire."""
+
+    exchange: Exchange
+    to_b: Wiretap
+    to_a: Wiretap
+    files: list[Path]
+    uids: dict[str, str]
+
+    @property
+    def wire(self) -> dict[str, bytes]:
+        return {
+            "A to B": self.to_b.said(),
+            "B's answers": self.to_b.answered(),
+            "B to A": self.to_a.said(),
+            "A's answers": self.to_a.answered(),
+        }
+
+    def secrets(self) -> dict[str, str]:
+        """Return everything that must not be outside."""
+        return {
+            **PATIENT,
+            **self.uids,
+            "file name": "Befund Geheimmann",
+            "station": STATION,
+            "PACS": PACS_TITLE,
+            "our AE title": OUR_TITLE,
+            "called AE title": CALLED,
+            "partner's AE title": "PARTNER_A",
+            "inner host": HOST,
+            **MACHINE,
+            "inner network": NET,
+            "loopback": "127.0.0.",
+            "directory": str(self.exchange.directory.name),
+        }
+
+
+@pytest.fixture(scope="module", params=["radpost", "field"])
+def recorded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
+    """A run with everything that makes mails: studies, documents, fragments, errors, a partner's bounce."""
+    switches = RADPOST_PEER if request.param == "radpost" else Switches(max_mail_size=20_000)
+    directory = tmp_path_factory.mktemp("leaks")
+    a_smtp, b_smtp = free_port(), free_port()
+    with Wiretap(b_smtp) as to_b, Wiretap(a_smtp) as to_a:
+        exchange = Exchange(
+            directory,
+            switches=switches,
+            a_dicom=f'host = "{NET}1"\nallow_any_station = true\nquiet_seconds = 0.1\n',
+            destination={"host": f"{NET}3", "ae_title": PACS_TITLE, "our_ae_title": OUR_TITLE},
+            b_sections=toml_server(
+                "[[destination]]", name="documents", kind="folder", takes="other", path="documents"
+            ),
+            a_smtp=a_smtp,
+            b_smtp=b_smtp,
+            tapped=(to_a.port, to_b.port),
+            in_host=HOST,
+        )
+        exchange.pacs = ReceivingPacs(directory / "pacs", exchange.pacs_port, host=f"{NET}3")
+        with exchange:
+            files, uids = _run(exchange)
+            yield Recorded(exchange, to_b, to_a, files, uids)
+
+
+def _run(exchange: Exchange) -> tuple[list[Path], dict[str, str]]:
+    a, b = exchange.a, exchange.b
+    files = small_study(
+        exchange.directory / "study",
+        3,
+        exchange.directory,
+        patient=(PATIENT["patient's name"], PATIENT["patient's ID"]),
+        comments=PATIENT["diagnosis"],
+        side=200,
+    )
+    document = exchange.directory / FILE
+    document.write_bytes(b"%PDF-1.4 " + " ".join(PATIENT.values()).encode())
+    assert c_store(a.dicom_port, CALLED, files, calling=STATION, host=f"{NET}1") == [0] * 3
+    with a.site() as site:
+        job = sending.look([document], site.partners.by_name("partner_b"))
+        sending.take(site, job)
+    wait_for(lambda: hashes_of(files) <= exchange.pacs.hashes(), "the study at the PACS", 40)
+    wait_for(lambda: list((b.directory / "documents").rglob("*.pdf")), "the document", 20)
+    good = {"confirmed", "confirmed (unsigned)"}
+    wait_for(
+        lambda: len(found := a.transmissions()) == 2 and {row.state for row in found} <= good, "confirmed"
+    )
+    _refusals(exchange, files)
+    first = rows(b, schema.object_, kind="dicom")[0]
+    return files, {
+        "study UID": first["study_uid"],
+        "instance UID": first["sop_instance_uid"],
+        "series UID": first["series_uid"],
+    }
+
+
+def _refusals(exchange: Exchange, files: list[Path]) -> None:
+    """Mails that B answers with an error, and one to an address that B does not have."""
+    a, b = exchange.a, exchange.b
+    mail = forgery.letter(files[:1], sender=a.address, recipient=b.address)
+    sealed = forgery.seal(mail, to=stranger(), signer=key_of(a))
+    forgery.post(exchange.b_smtp, b.address, sealed, sender=a.address)
+    row = wait_arrival(b, mail.message_id, "quarantined")
+    wait_for(
+        lambda: [found["state"] for found in rows(b, schema.receipt, arrival_id=row["id"])] == ["sent"],
+        "the refusal is on its way",
+    )
+    # the same object again: the PACS refuses it now
+    exchange.pacs.refuse["1.2.3"] = 0xC000
+    broken = files[1].read_bytes()
+    document = forgery.Document(broken[: len(broken) // 3])
+    cut = forgery.letter([document], sender=a.address, recipient=b.address)
+    forgery.post(
+        exchange.b_smtp, b.address, forgery.seal(cut, to=key_of(b), signer=key_of(a)), sender=a.address
+    )
+    wait_arrival(b, cut.message_id, "done", "quarantined")
+    until(
+        lambda: not [row for row in rows(b, schema.submission) if row["state"] in {"ready", "sending"}],
+        "B has sent all receipts",
+        b,
+    )
+
+
+def test_the_recording_is_not_empty(recorded: Recorded) -> None:
+    wire = recorded.wire
+    assert wire["A to B"].count(b"MAIL FROM:<dicom@klinik-a.example>") >= 2
+    assert wire["B to A"].count(b"MAIL FROM:<>") >= 3, "receipts have the null sender"
+    assert b"BEGIN PGP MESSAGE" in wire["A to B"]
+    for said in (wire["A to B"], wire["B to A"]):
+        assert b"EHLO" in said.upper()
+        assert b"Message-ID:" in said
+    assert recorded.files
+    assert scan("A to B", wire["A to B"], {"domain": "klinik-a.example"}), "the search sees what is there"
+
+
+@pytest.mark.parametrize("direction", ["A to B", "B's answers", "B to A", "A's answers"])
+def test_nothing_of_the_inside_is_on_the_wire(recorded: Recorded, direction: str) -> None:
+    leaks = scan(direction, recorded.wire[direction], recorded.secrets())
+    assert not leaks, "\n".join(map(str, leaks))
+
+
+def test_names_that_are_said_are_those_of_the_mail_domain(recorded: Recorded) -> None:
+    for said, domain in (
+        (recorded.to_b.said(), b"klinik-a.example"),
+        (recorded.to_a.said(), b"klinik-b.example"),
+    ):
+        assert set(re.findall(rb"(?im)^(?:EHLO|HELO) (\S+)", said)) == {domain}
+        ids = re.findall(rb"(?im)^Message-ID:\s*<([^<>@]+)@([^<>]+)>", said)
+        assert ids
+        assert {found for _, found in ids} == {domain}
+        assert all(re.fullmatch(rb"[A-Za-z0-9]{20,}", token) for token, _ in ids), "random, and nothing else"
+        fields = set(re.findall(rb"(?im)^Subject: (.*(?:\r\n[ \t].*)*)\r$", said))
+        subjects = {str(make_header(decode_header(field.decode()))) for field in fields}
+        odd = {item for item in subjects if not re.fullmatch(SUBJECT, item)}
+        assert not odd
+        headers = {name.lower() for name in re.findall(rb"(?m)^([A-Za-z-]+): ", _outside(said))}
+        assert not headers & {b"received", b"x-originating-ip", b"x-mailer", b"user-agent"}
+
+
+def _outside(said: bytes) -> bytes:
+    return re.sub(rb"(?s)-----BEGIN PGP MESSAGE-----.*?-----END PGP MESSAGE-----", b"", said)
+
+
+def test_logs_name_no_patient(recorded: Recorded) -> None:
+    secrets = {**PATIENT, **recorded.uids, "file name": "Befund Geheimmann"}
+    for institution in (recorded.exchange.a, recorded.exchange.b):
+        assert institution.log().count("\n") > 3
+        leaks = scan(institution.name, institution.log().encode(), secrets)
+        assert not leaks, "\n".join(map(str, leaks))
+
+
+def test_names_of_files_in_the_data_directory_name_no_patient(recorded: Recorded) -> None:
+    secrets = {**PATIENT, **recorded.uids, "file name": "Befund Geheimmann"}
+    for institution in (recorded.exchange.a, recorded.exchange.b):
+        root = institution.directory / "data"
+        assert sum(path.is_file() for path in root.rglob("*")) > 5
+        leaks = scan_names(root, secrets)
+        assert not leaks, "\n".join(map(str, leaks))
+
+
+def test_data_directories_are_private(recorded: Recorded) -> None:
+    for institution in (recorded.exchange.a, recorded.exchange.b):
+        root = institution.directory / "data"
+        for path in (root, *root.rglob("*")):
+            # GnuPG chooses the modes of public rings itself; their folder is private
+            if path.is_dir() or (path.is_file() and "gnupg" not in path.parts):
+                assert not path.stat().st_mode & 0o077, path
+
+
+def test_meta_headers_we_write_name_no_station(recorded: Recorded) -> None:
+    secrets = {
+        "station": STATION,
+        "PACS": PACS_TITLE,
+        "our AE title": OUR_TITLE,
+        "called AE title": CALLED,
+        "inner host": HOST,
+        **MACHINE,
+        "inner network": NET,
+    }
+    seen = 0
+    for institution in (recorded.exchange.a, recorded.exchange.b):
+        for row in rows(institution, schema.object_, kind="dicom"):
+            with institution.site() as site:
+                data = site.spool.path(row["file_sha256"]).read_bytes()
+            head = data[: read_meta(data).dataset_offset]
+            leaks = scan("meta header", head, secrets)
+            assert not leaks, "\n".join(map(str, leaks))
+            for tag in (b"\x02\x00\x16\x00", b"\x02\x00\x17\x00", b"\x02\x00\x18\x00", b"\x02\x00\x02\x01"):
+                assert tag not in head, "AE titles and private information have no place here (PS3.10 7.1)"
+            seen += 1
+    assert seen >= 6
+
+
+def test_alarms_and_timeline_name_no_patient(recorded: Recorded) -> None:
+    for institution in (recorded.exchange.a, recorded.exchange.b):
+        for table in (schema.event, schema.alarm, schema.memory):
+            text = repr(rows(institution, table)).encode()
+            leaks = scan(table.name, text, PATIENT | {"file name": "Befund Geheimmann"})
+            assert not leaks, "\n".join(map(str, leaks))
