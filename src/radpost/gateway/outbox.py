@@ -7,6 +7,7 @@ timeline and the alarms are committed together (DESIGN 4); work follows from the
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from sqlalchemy import Connection
 
@@ -28,6 +29,14 @@ WORK_SEAL = "seal"
 WORK_CUT = "cut"
 WORK_RECUT_REST = "recut-rest"
 WORK_RECUT_SINGLY = "recut-singly"
+
+_SPENT: Final = frozenset(
+    {
+        submission_machine.Phase.ACCEPTED,
+        submission_machine.Phase.REFUSED,
+        submission_machine.Phase.WITHDRAWN,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +135,7 @@ class Outbox:
         outgoing.update_submission(connection, row.id, **values)
         subject = f"submission to {row.partner}"
         write_records(connection, records, subject, now)
-        if after.phase in {submission_machine.Phase.ACCEPTED, submission_machine.Phase.WITHDRAWN}:
+        if after.phase in _SPENT:
             # The bytes are needed no longer once no live message carries them; the collector looks again.
             objects.release_blob(connection, row.sha256, now)
         return after

@@ -86,8 +86,13 @@ class Receipts:
         reply: Reply,
         reason: Reason | None,
         now: float,
+        *,
+        named: bool = False,
     ) -> None:
-        """Tell the arrival that its receipt is on the mail server, or never will be."""
+        """Tell the arrival that its receipt is on the mail server, or never will be.
+
+        ``named``: the server took it under our address only, not under the null sender (invariant 9).
+        """
         if row.receipt_id is None or (reply is not Reply.ACCEPTED and reply not in _FINAL):
             return
         sent = reply is Reply.ACCEPTED
@@ -98,6 +103,8 @@ class Receipts:
         if not sent:
             event = incoming_machine.ReceiptFailed(reason or INTERNAL)
         arrival_id = incoming.receipt_arrival(connection, row.receipt_id)
+        if named:
+            journal.note(connection, "receipt sent under our address", now, arrival_id=arrival_id)
         apply_incoming(self._site, connection, arrival_id, [event], now)
 
     def _write(self, row: incoming.ReceiptRow) -> None:
@@ -242,9 +249,19 @@ class Receipts:
         for row in outgoing.submissions_of(connection, found.mail_id):
             if row.message_id == found.message_id:
                 outgoing.update_submission(connection, row.id, reply="bounced")
-        event = mail_machine.Bounced(found.generation, _BOUNCES[dsn.kind])
+        kind = _BOUNCES[dsn.kind]
+        if kind is mail_machine.Bounce.MAILBOX_FULL and self._fragment_is_gone(connection, found):
+            kind = mail_machine.Bounce.OTHER  # there is nothing left to repeat: a person orders it anew
+        event = mail_machine.Bounced(found.generation, kind)
         self._outbox.mail_event(connection, found.mail_id, event, now)
         return True
+
+    @staticmethod
+    def _fragment_is_gone(connection: Connection, found: outgoing.MessageRow) -> bool:
+        """Tell whether a message was a fragment whose sealed bytes have been collected."""
+        rows = outgoing.submissions_of(connection, found.mail_id)
+        piece = next((row for row in rows if row.message_id == found.message_id and row.pieces > 1), None)
+        return piece is not None and not objects.has_blob(connection, piece.sha256)
 
     def _truths(
         self, connection: Connection, mail_id: int, outcome: Outcome, reported: Reported, now: float

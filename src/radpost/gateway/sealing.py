@@ -63,8 +63,10 @@ class Sealer:
         now = self._site.clock()
         with self._site.database.read() as connection:
             blocked = self._blocked(connection, now)
-            cut = outgoing.next_work(connection, WORK_CUT, now, limit, ())
-            found = cut or outgoing.next_work(connection, WORK_SEAL, now, limit + len(busy), blocked)
+            cut = outgoing.next_work(connection, WORK_CUT, now, limit + len(busy), ())
+            urgent = {name: outgoing.unsent_urgent_bytes(connection, name) for name in blocked}
+            wholly = [name for name, unsent in urgent.items() if unsent > AHEAD_BYTES]
+            found = cut or outgoing.next_work(connection, WORK_SEAL, now, limit + len(busy), blocked, wholly)
         return [row for row in found if row.id not in busy][:limit]
 
     def work(self, row: MailRow) -> None:

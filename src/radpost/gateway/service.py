@@ -179,6 +179,7 @@ class Gateway:
     def _time(self) -> bool:
         self._timekeeper.step()
         self._submitter.prune()
+        self._submitter.recover_lost()
         self._stopping.wait(0.2)
         return False
 

@@ -2,8 +2,8 @@
 
 import io
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import BinaryIO, Final, cast
 
 import msgspec
@@ -23,7 +23,6 @@ from radpost.errors import (
 from radpost.gateway.accounts import endpoint_of, login_of
 from radpost.gateway.alarms import write_records
 from radpost.gateway.outbox import Outbox
-from radpost.gateway.partners import Partner
 from radpost.gateway.receipting import Receipts
 from radpost.gateway.site import Site
 from radpost.store import journal, outgoing
@@ -57,7 +56,7 @@ class Task:
 class Route:
     """One submission server: its connections, whether it is up, and what it taught us."""
 
-    def __init__(self, site: Site, name: str, partner: Partner | None) -> None:
+    def __init__(self, site: Site, name: str, partner: str | None) -> None:
         self.name = name
         self._site = site
         self._partner = partner
@@ -77,9 +76,13 @@ class Route:
             return self._line.usable(now)
 
     def send(self, row: SubmissionRow, source: BinaryIO, *, notify: bool) -> Outcome:
-        """Submit one message; raises RadpostError only for the server as a whole."""
+        """Submit one message; raises RadpostError only for the server as a whole.
+
+        ``null_sender_refused`` of the outcome says that a notification went out under our address.
+        """
         sender = row.envelope_from
-        if not sender and not self._null_sender_allowed():
+        named = not sender and not self._null_sender_allowed()
+        if named:
             sender = self._site.address
         with self._pool.lease() as connection:
             outcome = connection.send(
@@ -93,12 +96,14 @@ class Route:
             )
             if outcome.null_sender_refused:
                 # the account's address, with Auto-Submitted in the mail and no bounce wanted (invariant 9)
+                named = True
                 source.seek(0)
                 outcome = connection.send(
                     self._site.address, row.recipient, source, size=row.size, notify=("NEVER",)
                 )
-        self._remember()
-        return outcome
+        with suppress(RadpostError):  # what the server taught us can be learned again; the mail is out
+            self._remember()
+        return replace(outcome, null_sender_refused=named)
 
     def connected(self) -> None:
         """The server answered."""
@@ -133,9 +138,12 @@ class Route:
     def _open(self, memory: ServerMemory) -> Connection:
         account = self._site.config.submission
         helo = account.helo if account is not None and account.helo else self._site.domain
-        if self._partner is not None and self._partner.settings.route is not None:
-            endpoint = endpoint_of(self._site, self._partner.settings.route)
-            return Connection(endpoint, None, ehlo_name=helo, memory=memory)
+        if self._partner is not None:
+            # asked for at every connection: the partner's server may be another one by now
+            route = self._site.partners.by_name(self._partner).settings.route
+            if route is not None:
+                endpoint = endpoint_of(self._site, route)
+                return Connection(endpoint, None, ehlo_name=helo, memory=memory)
         if account is None:
             raise RadpostError(SERVER_UNREACHABLE, "the configuration has no [submission] server")
         return Connection(
@@ -171,6 +179,23 @@ class Submitter:
             for row in outgoing.interrupted_submissions(connection):
                 self._outbox.submission_event(connection, row, submission_machine.Restarted(), now)
 
+    def recover_lost(self) -> None:
+        """Take up messages that no worker sends although their rows say so: an answer could not be stored."""
+        with self._site.database.read() as connection:
+            rows = outgoing.interrupted_submissions(connection)
+        with self._lock:
+            lost = [row.id for row in rows if row.id not in self._taken]
+        if not lost:
+            return
+        now = self._site.clock()
+        with self._site.database.write() as connection:
+            for key in lost:
+                fresh = outgoing.get_submission(connection, key)
+                with self._lock:
+                    busy = key in self._taken
+                if fresh is not None and not busy:
+                    self._outbox.submission_event(connection, fresh, submission_machine.Restarted(), now)
+
     def step(self) -> bool:
         """Submit one message; return False if there is nothing to do now."""
         task = self._take()
@@ -203,27 +228,30 @@ class Submitter:
             with self._site.database.read() as connection:
                 names = outgoing.routes_due(connection)
             for name in names:
-                route = self._route(name)
-                if not route.usable(now):
+                if not self._route(name).usable(now):
                     continue
-                with self._site.database.read() as connection:
-                    rows = outgoing.next_submissions(connection, name, now, LOOK_AHEAD + len(self._taken))
-                row = self._first(rows, now)
+                row = self._first(name, now)
                 if row is not None:
                     self._taken.add(row.id)
                     return Task(row, row.generation)
         return None
 
-    def _first(self, rows: Sequence[SubmissionRow], now: float) -> SubmissionRow | None:
+    def _first(self, route: str, now: float) -> SubmissionRow | None:
+        """Return what goes next; behind the mails of a partner without credit those of others are found."""
         refused: set[str] = set()
-        for row in rows:
-            if row.id in self._taken or row.partner in refused:
-                continue
-            if row.kind == "mail" and row.piece == 1 and not self._admitted(row, now):
-                refused.add(row.partner)
-                continue
-            return row
-        return None
+        most = LOOK_AHEAD + len(self._taken)
+        while True:
+            with self._site.database.read() as connection:
+                rows = outgoing.next_submissions(connection, route, now, most, refused)
+            for row in rows:
+                if row.id in self._taken or row.partner in refused:
+                    continue
+                if row.kind == "mail" and row.piece == 1 and not self._admitted(row, now):
+                    refused.add(row.partner)
+                    continue
+                return row
+            if len(rows) < most:
+                return None
 
     def _admitted(self, row: SubmissionRow, now: float) -> bool:
         partner = next((item for item in self._site.partners.all() if item.name == row.partner), None)
@@ -243,7 +271,14 @@ class Submitter:
         if not self._start(row):
             return
         try:
-            with self._site.spool.open(row.sha256) as file:
+            opened = self._site.spool.open(row.sha256)
+        except RadpostError as error:
+            # our own fault, never the server's: the other mails go on
+            gone = not self._site.spool.path(row.sha256).exists()
+            self._answer(row, Reply.REFUSED if gone else Reply.DEFERRED, error.reason, error.detail)
+            return
+        try:
+            with opened as file:
                 source: BinaryIO = file
                 if row.head is not None:
                     source = cast("BinaryIO", _Joined(row.head, file, row.start, row.end))
@@ -267,7 +302,7 @@ class Submitter:
             with self._site.database.write() as connection:
                 journal.remember(connection, f"size {row.route}", str(outcome.limit), self._site.clock())
         text = str(outcome.reply) if outcome.reply is not None else outcome.detail
-        self._answer(row, reply_of(outcome), outcome.reason, text)
+        self._answer(row, reply_of(outcome), outcome.reason, text, named=outcome.null_sender_refused)
 
     def _start(self, row: SubmissionRow) -> bool:
         """Commit that the bytes may go out, before the first does."""
@@ -282,7 +317,9 @@ class Submitter:
                 self._outbox.mail_event(connection, row.mail_id, event, now)
         return True
 
-    def _answer(self, row: SubmissionRow, reply: Reply, reason: Reason | None, text: str) -> None:
+    def _answer(
+        self, row: SubmissionRow, reply: Reply, reason: Reason | None, text: str, *, named: bool = False
+    ) -> None:
         now = self._site.clock()
         with self._site.database.write() as connection:
             fresh = outgoing.get_submission(connection, row.id)
@@ -294,7 +331,7 @@ class Submitter:
                 event = mail_machine.Submitted(row.generation, reply, reason)
                 self._outbox.mail_event(connection, row.mail_id, event, now)
             elif row.receipt_id is not None:
-                self._receipts.submitted(connection, row, reply, reason, now)
+                self._receipts.submitted(connection, row, reply, reason, now, named=named)
         bells = self._site.bells
         bells.seal.ring()
         bells.timers.ring()
@@ -302,9 +339,7 @@ class Submitter:
     def _route(self, name: str) -> Route:
         route = self._routes.get(name)
         if route is None:
-            partner = None
-            if name != "submission":
-                partner = self._site.partners.by_name(name.removeprefix("partner "))
+            partner = None if name == "submission" else name.removeprefix("partner ")
             route = self._routes[name] = Route(self._site, name, partner)
         return route
 

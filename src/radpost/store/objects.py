@@ -93,6 +93,13 @@ _NEEDED = (
     | exists().where(mail_object.c.file_sha256 == blob.c.sha256)
     | exists().where((submission.c.sha256 == blob.c.sha256) & submission.c.state.in_(_UNSENT))
     | exists().where((mail.c.sealed_sha256 == blob.c.sha256) & (mail.c.state.in_(["sealed", "submitting"])))
+    # one fragment may come back for days; it is sent again out of the same bytes
+    | exists().where(
+        (submission.c.sha256 == blob.c.sha256)
+        & (submission.c.pieces > 1)
+        & (mail.c.id == submission.c.mail_id)
+        & (mail.c.state == "on server")
+    )
     | exists().where((arrival.c.sha256 == blob.c.sha256) & arrival.c.state.in_(_RAW_NEEDED))
     | exists().where((quarantine.c.sha256 == blob.c.sha256) & (quarantine.c.state == "open"))
 )

@@ -20,6 +20,7 @@ from radpost.store.schema import (
     transmission,
     window,
 )
+from radpost.words import Priority
 
 
 @dataclass(frozen=True, slots=True)
@@ -495,14 +496,26 @@ def mails_of(connection: Connection, transmission_id: str) -> list[MailRow]:
 
 
 def next_work(
-    connection: Connection, work: str, now: float, limit: int, blocked: Sequence[str]
+    connection: Connection,
+    work: str,
+    now: float,
+    limit: int,
+    blocked: Sequence[str],
+    wholly: Sequence[str] = (),
 ) -> list[MailRow]:
-    """Return mails to seal or cut next: by priority, then age; partners in ``blocked`` have no credit now."""
+    """Return mails to seal or cut next: by priority, then age; partners in ``blocked`` have no credit now.
+
+    An emergency waits for no credit, unless its partner stands in ``wholly`` too.
+    """
     if not blocked:
         return _NEXT_WORK.many(connection, work=work, now=now, most=limit)
+    free = mail.c.partner.not_in(list(blocked))
+    urgent = mail.c.priority == Priority.EMERGENCY.value
+    if wholly:
+        urgent &= mail.c.partner.not_in(list(wholly))
     statement = (
         select(*_MAIL)
-        .where(mail.c.work == work, mail.c.due_at <= now, mail.c.partner.not_in(list(blocked)))
+        .where(mail.c.work == work, mail.c.due_at <= now, free | urgent)
         .order_by(mail.c.priority, mail.c.id)
         .limit(limit)
     )
@@ -584,9 +597,25 @@ def add_submissions(connection: Connection, values: Sequence[Mapping[str, Any]])
     rows.add_all(connection, submission, values)
 
 
-def next_submissions(connection: Connection, route: str, now: float, limit: int) -> list[SubmissionRow]:
-    """Return what to submit next over a route: by priority, then age."""
-    return _NEXT_SUBMISSIONS.many(connection, route=route, now=now, most=limit)
+def next_submissions(
+    connection: Connection, route: str, now: float, limit: int, without: Iterable[str] = ()
+) -> list[SubmissionRow]:
+    """Return what to submit next over a route, by priority, then age; nothing of the partners ``without``."""
+    left_out = list(without)
+    if not left_out:
+        return _NEXT_SUBMISSIONS.many(connection, route=route, now=now, most=limit)
+    statement = (
+        select(*_SUBMISSION)
+        .where(
+            submission.c.state == "ready",
+            submission.c.route == route,
+            submission.c.due_at <= now,
+            submission.c.partner.not_in(left_out),
+        )
+        .order_by(submission.c.priority, submission.c.due_at, submission.c.id)
+        .limit(limit)
+    )
+    return rows.many(connection, SubmissionRow, statement)
 
 
 def routes_due(connection: Connection) -> list[str]:
@@ -628,6 +657,16 @@ def due_transmissions(connection: Connection, now: float) -> list[TransmissionRo
 def unsent_bytes(connection: Connection) -> dict[str, int]:
     """Return the bytes that are sealed and wait for submission, by partner."""
     return dict(_UNSENT_BYTES.many(connection))
+
+
+def unsent_urgent_bytes(connection: Connection, partner: str) -> int:
+    """Return the bytes of a partner's emergencies that are sealed and wait for submission."""
+    statement = select(func.coalesce(func.sum(mail.c.size), 0)).where(
+        mail.c.partner == partner,
+        mail.c.state.in_(["sealed", "submitting"]),
+        mail.c.priority == Priority.EMERGENCY.value,
+    )
+    return int(connection.execute(statement).scalar_one())
 
 
 def first_position(connection: Connection, mail_id: int) -> int:

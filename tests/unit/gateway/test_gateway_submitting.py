@@ -1,0 +1,167 @@
+"""What leaves: one slow partner, one damaged file, one lost answer stop nobody else (DESIGN 3: 4, 5, 8)."""
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from radpost.errors import DISK_FULL, STORE_UNUSABLE, RadpostError
+from radpost.gateway import machines
+from radpost.gateway.partners import Switches
+from radpost.store import cleaning, outgoing
+from radpost.testing.exchange import known_key
+from radpost.testing.house import ACCEPTED, House, Pair
+from radpost.transfer.window import Window
+from radpost.transport.smtp_reply import Kind, Outcome, Stage
+from radpost.words import Priority
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from radpost.store.outgoing import SubmissionRow
+
+MakePair = "Callable[..., Pair]"
+Study = "Callable[..., list[Path]]"
+
+
+def full_window(house: House, partner: str) -> None:
+    """Make it as if all the credit of a partner were on its way."""
+    window = Window(limit=5_000_000, in_flight=5_000_000, last_submission=house.clock())
+    with house.site.database.write() as connection:
+        outgoing.put_window(connection, partner, machines.dump(window))
+
+
+def test_invariant_8_a_partner_without_credit_slows_only_itself(
+    make_pair: "Callable[..., Pair]", study: "Callable[..., list[Path]]", tmp_path: "Path"
+) -> None:
+    a = make_pair(switches=Switches()).a
+    c = House(tmp_path / "c", "c", known_key("c", "dicom@c.example"), clock=a.clock)
+    a.knows(c, switches=Switches())
+    a.collect(study(40), "b")
+    a.seal()
+    full_window(a, "b")
+    a.collect(study(1), "c")
+    a.seal()
+    gone = a.submit()
+    assert {row.partner for row, _ in gone} == {"c"}
+    c.close()
+
+
+def test_invariant_5_a_sealed_file_that_is_gone_fails_its_mail_and_no_other(
+    make_pair: "Callable[..., Pair]", study: "Callable[..., list[Path]]"
+) -> None:
+    a = make_pair(switches=Switches()).a
+    a.collect(study(2), "b")
+    a.seal()
+    first, second = a.mails()
+    assert first.sealed_sha256 is not None
+    a.site.spool.remove(first.sealed_sha256)
+    gone = a.submit()
+    assert [row.mail_id for row, _ in gone] == [second.id]
+    states = {mail.id: (mail.state, mail.code) for mail in a.mails()}
+    assert states[first.id] == ("failed", STORE_UNUSABLE.code)
+    assert states[second.id][0] == "on server"
+    assert STORE_UNUSABLE.code in [code for code, _ in a.alarms()]
+    assert a.submitter._routes["submission"].usable(a.clock())
+
+
+def test_invariant_4_an_answer_that_could_not_be_stored_is_asked_for_again(
+    make_pair: "Callable[..., Pair]", study: "Callable[..., list[Path]]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = make_pair().a
+    a.collect(study(1), "b")
+    a.seal()
+
+    def full(*_: object, **__: object) -> None:
+        raise RadpostError(DISK_FULL)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(a.submitter, "_answer", full)
+        with pytest.raises(RadpostError):
+            a.submit()
+    first = a.posted[-1]
+    assert a.submit() == []
+    a.submitter.recover_lost()
+    ((row, data),) = a.submit()
+    assert (row.message_id, data) == (first[0].message_id, first[1])
+    assert [mail.state for mail in a.mails()] == ["on server"]
+
+
+def test_a_message_that_is_being_sent_is_not_taken_for_lost(
+    make_pair: "Callable[..., Pair]", study: "Callable[..., list[Path]]"
+) -> None:
+    a = make_pair().a
+    a.collect(study(1), "b")
+    a.seal()
+    seen: list[str] = []
+
+    def post(row: "SubmissionRow", _data: bytes) -> Outcome:
+        a.submitter.recover_lost()
+        with a.site.database.read() as connection:
+            fresh = outgoing.get_submission(connection, row.id)
+        assert fresh is not None
+        seen.append(fresh.state)
+        return ACCEPTED
+
+    a.submit(post)
+    assert seen == ["sending"]
+
+
+def test_a_fragment_that_comes_back_goes_again_long_after_the_server_took_it(
+    make_pair: "Callable[..., Pair]", study: "Callable[..., list[Path]]"
+) -> None:
+    a = make_pair(switches=Switches(max_mail_size=20_000, compression="never")).a
+    a.collect(study(1, side=200), "b")
+    a.seal()
+    pieces = a.submit()
+    assert len(pieces) > 1
+    assert [mail.state for mail in a.mails()] == ["on server"]
+    a.clock.now += 3600
+    cleaning.collect(a.site.database, a.site.spool, a.clock(), 60)
+    bounced, bytes_then = pieces[1]
+    report = (
+        "From: MAILER-DAEMON@relay.example\r\nTo: dicom@a.example\r\nMIME-Version: 1.0\r\n"
+        "Content-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n--b\r\n\r\nfull\r\n"
+        "--b\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; relay.example\r\n"
+        f"Original-Envelope-Id: {bounced.envid}\r\n\r\nFinal-Recipient: rfc822; dicom@b.example\r\n"
+        "Action: failed\r\nStatus: 5.2.2\r\n\r\n"
+        f"--b\r\nContent-Type: text/rfc822-headers\r\n\r\nMessage-ID: {bounced.message_id}\r\n\r\n--b--\r\n"
+    )
+    assert a.take(report.encode()).state == "done"
+    a.clock.now += 24 * 3600
+    ((again, data),) = a.submit()
+    assert again.message_id != bounced.message_id
+    assert data == bytes_then.replace(bounced.message_id.encode(), again.message_id.encode())
+    assert [mail.state for mail in a.mails()] == ["on server"]
+
+
+def test_an_emergency_is_sealed_although_routine_mails_fill_what_may_wait(
+    make_pair: "Callable[..., Pair]", study: "Callable[..., list[Path]]"
+) -> None:
+    a = make_pair(switches=Switches()).a
+    a.collect(study(1), "b")
+    a.seal()
+    full_window(a, "b")
+    a.collect(study(1), "b", source="later")
+    a.collect(study(1), "b", priority=Priority.EMERGENCY, source="urgent")
+    a.seal()
+    sealed = {mail.priority for mail in a.mails() if mail.state == "sealed"}
+    assert Priority.EMERGENCY.value in sealed
+    assert [mail.state for mail in a.mails()].count("planned") == 1
+
+
+def test_sealed_bytes_that_were_refused_are_not_kept_for_ever(
+    make_pair: "Callable[..., Pair]", study: "Callable[..., list[Path]]"
+) -> None:
+    a = make_pair().a
+    a.collect(study(1), "b")
+    a.seal()
+    (mail,) = a.mails()
+    assert mail.sealed_sha256 is not None
+    a.submit(lambda _row, _data: Outcome(Kind.REFUSED, Stage.RCPT))
+    assert [mail.state for mail in a.mails()] == ["failed"]
+    a.clock.now += 3600
+    cleaning.collect(a.site.database, a.site.spool, a.clock(), 60)
+    assert not a.site.spool.path(mail.sealed_sha256).exists()
+    objects = [path for path in a.site.spool.root.joinpath("objects").glob("*/*") if path.is_file()]
+    assert len(objects) == 1, "the object itself stays"
