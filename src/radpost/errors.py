@@ -327,6 +327,14 @@ RETRIEVE_REFUSED = _r(
     "Das PACS gab die Studie nicht heraus; tragen Sie dort unseren AE-Titel, Adresse und Port als Ziel ein.",
 )
 
+FILE_CHANGED = _r(
+    416,
+    "file-changed",
+    Side.US,
+    "A file changed while it was read; nothing of the job was sent; send it again when it is finished.",
+    "Eine Datei änderte sich beim Lesen; es wurde nichts gesendet; senden Sie erneut, wenn sie fertig ist.",
+)
+
 # 500 sets
 INCOMPLETE_SET = _r(
     501,

@@ -88,6 +88,8 @@ class Deliverer:
         done: list[_Result] = []
         last = time.monotonic()
         try:
+            if self._destination.kind == "dicom":
+                self._connection().prepare((row.sop_class_uid, row.transfer_syntax_uid) for row in rows)
             for row in rows:
                 done.append(self._one(row))
                 if time.monotonic() - last >= COMMIT_SECONDS:
@@ -130,6 +132,9 @@ class Deliverer:
             return self._converted(sender, row, accepted)
         except AssociationError as error:
             self.close()
+            if error.established:
+                # The object may be what the PACS cannot bear: it is counted, and the others go on.
+                return _Result(row, machine.Failed(error.reason), error.detail)
             raise _LineDownError(error.reason, urgent=not error.retryable) from error
 
     def _converted(self, sender: Sender, row: DeliveryRow, accepted: Sequence[str]) -> _Result:
@@ -152,7 +157,10 @@ class Deliverer:
     ) -> _Result:
         offset = _dataset_offset(path)
         reply = sender.send(Outgoing(path, row.sop_class_uid, row.sop_instance_uid, syntax, offset))
-        return _Result(row, machine.Answered(reply.status), f"status {reply.status:04X}", changed)
+        detail = f"status {reply.status:04X}"
+        if reply.padded:
+            detail += ", one NUL added to a data set of odd length (PS3.5 A.5)"
+        return _Result(row, machine.Answered(reply.status), detail, changed)
 
     def _connection(self) -> Sender:
         if self._sender is None:

@@ -17,12 +17,19 @@ from radpost.dicom.access import Accept, Reject, Rejection
 from radpost.dicom.identity import Identity
 from radpost.dicom.incoming import IncomingObject, StoreContext
 from radpost.dicom.session import AssociationInfo
-from radpost.errors import DISK_FULL, RadpostError
+from radpost.errors import (
+    CALLED_AE_UNKNOWN,
+    CALLING_AE_UNKNOWN,
+    DISK_FULL,
+    FILE_CHANGED,
+    RadpostError,
+    Reason,
+)
 from radpost.gateway import machines
 from radpost.gateway.config import DicomIn, Station
 from radpost.gateway.partners import Partner
 from radpost.gateway.site import Site
-from radpost.store import objects, outgoing
+from radpost.store import journal, objects, outgoing
 from radpost.store.objects import ObjectFacts
 from radpost.store.spool import Stored
 from radpost.transfer import completion
@@ -32,6 +39,7 @@ from radpost.words import Priority
 
 OPEN: Final = "open"
 CLOSED: Final = "closed"
+MOST_ALARMS: Final = 500
 STREAM_BATCH_BYTES: Final = 12_000_000
 STREAM_BATCH_SECONDS: Final = 2.0
 
@@ -186,7 +194,7 @@ def add_file(
     stored = site.spool.add_file(path)
     facts = facts_of(identity, media_type=media_type)
     if stored.sha256 != facts.file_sha256:
-        raise RadpostError(DISK_FULL, "the file changed while it was read; send it again")
+        raise RadpostError(FILE_CHANGED, path.name)
     if not facts.study_uid:
         facts = replace(facts, study_uid=study_uid)
     now = site.clock()
@@ -245,13 +253,24 @@ class StoreHandler:
         if pacs is not None and called_ae == pacs.our_ae_title and calling_ae == pacs.ae_title:
             return Accept()
         if not self._allowed(calling_ae, peer_address):
-            self._site.log.warning("association refused", code=408, address=peer_address)
+            self._turned_away(CALLING_AE_UNKNOWN, calling_ae, peer_address)
             return Reject(Rejection.CALLING_AE)
         partner = self._site.partners.by_ae_title(called_ae)
         if partner is None:
-            self._site.log.warning("association refused", code=409, address=peer_address)
+            self._turned_away(CALLED_AE_UNKNOWN, calling_ae, peer_address)
             return Reject(Rejection.CALLED_AE)
         return Accept(partner.name)
+
+    def _turned_away(self, reason: Reason, calling_ae: str, peer_address: str) -> None:
+        """Show the administrator which station was refused; strangers cannot fill the list."""
+        self._site.log.warning("association refused", code=reason.code, address=peer_address)
+        try:
+            with self._site.database.write() as connection:
+                if len(journal.open_alarms(connection)) < MOST_ALARMS:
+                    subject = f"station {calling_ae[:16]} at {peer_address}"
+                    journal.raise_alarm(connection, reason.code, subject, "", self._site.clock())
+        except RadpostError as error:
+            self._site.log.warning("alarm not stored", code=error.reason.code)
 
     def store(self, association: AssociationInfo, context: StoreContext, data: IncomingObject) -> int:
         """Make an object durable and say so, or say why not (PS3.4 B.2.3)."""
@@ -284,8 +303,11 @@ class StoreHandler:
         if origin is None or origin.whole:
             return
         try:
+            now = self._site.clock()
             with self._site.database.write() as connection:
-                self._collector.ended(connection, origin, others_open=others_open, now=self._site.clock())
+                self._collector.ended(connection, origin, others_open=others_open, now=now)
+                subject = f"station {association.calling_ae[:16]} at {association.address}"
+                journal.end_alarm(connection, None, subject, now)
         except RadpostError as error:
             # the stored deadline of the last object closes the collection as well, only later
             self._site.log.warning("end of association not stored", code=error.reason.code)
@@ -328,7 +350,7 @@ def keep_object(site: Site, origins: tuple[Origin, ...], context: StoreContext, 
         media_type="application/dicom",
     )
     try:
-        site.spool.adopt([(data.path, stored)])
+        site.spool.adopt([(data.path, stored)], synced=data.synced)
         now = site.clock()
         with site.database.write() as connection:
             objects.put_blob(connection, site.spool, stored, now)

@@ -86,8 +86,10 @@ class Spool:
         """Start a new file; use as a context manager, ``commit`` inside."""
         return SpoolWriter(self)
 
-    def adopt(self, files: Iterable[tuple[Path, Stored]]) -> None:
+    def adopt(self, files: Iterable[tuple[Path, Stored]], *, synced: bool = False) -> None:
         """Make finished temporary files durable under their hashes: sync each, rename, sync each folder once.
+
+        ``synced``: the caller has synced their content since the last byte was written.
 
         Raises:
             RadpostError: DISK_FULL or STORE_UNUSABLE; nothing may then be acknowledged, and the temporary
@@ -97,11 +99,8 @@ class Spool:
         shards: set[Path] = set()
         try:
             for path, stored in waiting:
-                descriptor = os.open(path, os.O_RDONLY)
-                try:
-                    os.fdatasync(descriptor)
-                finally:
-                    os.close(descriptor)
+                if not synced:
+                    _sync_file(path)
                 target = self.path(stored.sha256)
                 path.rename(target)
                 shards.add(target.parent)
@@ -203,6 +202,14 @@ class SpoolWriter:
         with contextlib.suppress(OSError):
             self._file.close()
         self._path.unlink(missing_ok=True)
+
+
+def _sync_file(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fdatasync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _sync_folder(folder: Path) -> None:
