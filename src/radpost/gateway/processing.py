@@ -66,6 +66,7 @@ class Judged:
     verdict: Verdict
     fingerprint: str | None
     set_info: SetInfo | None
+    warnings: tuple[str, ...] = ()
 
 
 class Processor:
@@ -226,7 +227,7 @@ class Processor:
             self._report_done(connection, row, machine.Kind.RECEIPT, ours=ours, now=now)
         self._ring_outgoing()
 
-    def _sealed_receipts(self, row: ArrivalRow, content: Content, partner: Partner) -> None:
+    def _sealed_receipts(self, row: ArrivalRow, content: Content, partner: Partner, *, alone: bool) -> None:
         ring = self._site.keys.ring()
         signature = content.signature
         signed = signature.verdict is Verdict.GOOD and ring.belongs(signature.fingerprint, partner.name)
@@ -237,7 +238,8 @@ class Processor:
                 details = letters.read_details(report.details)
                 reported = Reported(report.mdn, details, partner, signed=signed)
                 ours |= self._receipts.apply_receipt(connection, reported, now)
-            self._report_done(connection, row, machine.Kind.RECEIPT, ours=ours, now=now)
+            if alone:
+                self._report_done(connection, row, machine.Kind.RECEIPT, ours=ours, now=now)
         self._ring_outgoing()
 
     def _report_done(
@@ -350,11 +352,13 @@ class Processor:
             limits=limits,
             legacy=partner.switches.legacy,
         ) as content:
-            if content.reports:
-                self._sealed_receipts(row, content, partner)
-                return
-            judged = self._judge(outside, partner, content)
             parts = studies(content).parts
+            if content.reports:
+                # with objects beside it the mail is data too, and ends as that
+                self._sealed_receipts(row, content, partner, alone=not parts)
+                if not parts:
+                    return
+            judged = self._judge(outside, partner, content)
             if not parts:
                 raise RadpostError(NO_DATA)
             self._site.spool.require_space(sum(part.end - part.start for part in parts))
@@ -383,7 +387,7 @@ class Processor:
             raise RadpostError(ruling.reason, f"signature: {verdict.value}")
         if content.inner is not None:
             self._check_binding(outside, content.inner)
-        return Judged(partner, verdict, signature.fingerprint, content.set_info)
+        return Judged(partner, verdict, signature.fingerprint, content.set_info, tuple(content.warnings))
 
     def _check_binding(self, outside: Survey, inner: Headers) -> None:
         """Compare what is repeated inside the signed part with the outside (DESIGN 4 "Binding")."""
@@ -436,6 +440,8 @@ class Processor:
                 imported,
             ]
             apply_incoming(self._site, connection, row.id, events, now)
+            for warning in judged.warnings:
+                journal.note(connection, "remark", now, arrival_id=row.id, detail=warning)
             self._count(connection, row, judged, prepared, now)
 
     def _count(
