@@ -19,11 +19,15 @@ from radpost.dicom.lazy import pydicom
 from radpost.dicom.meta import EXPLICIT_VR_LITTLE_ENDIAN, file_meta
 from radpost.dicom.scu import Outgoing, Peer
 from radpost.gateway.partners import RADPOST_PEER, Switches
+from radpost.testing import posted
 from radpost.testing.institution import Institution, OwnKey, make_key, toml_server, wait_for
 from radpost.testing.peers.base import free_port
+from radpost.testing.peers.pair import MailServer
 from radpost.testing.store_scp import ReceivingPacs
 from radpost.words import SignaturePolicy
 
+A_ADDRESS: Final = "dicom@klinik-a.example"
+B_ADDRESS: Final = "dicom@klinik-b.example"
 SECONDARY_CAPTURE: Final = "1.2.840.10008.5.1.4.1.1.7"
 
 
@@ -129,6 +133,8 @@ class Exchange:
     b_smtp: int = field(default_factory=free_port)
     tapped: tuple[int, int] | None = None
     """Ports of wiretaps before A's and B's receivers, which the other one sends to."""
+    server: MailServer | None = None
+    """A mail server with a mailbox for each; without one they send to each other directly."""
     in_host: str = ""
     """Run both in a UTS namespace of this host name, where the system allows it."""
 
@@ -216,8 +222,11 @@ class Exchange:
 
     def _institution(self, name: str, own: int, peer: int, sections: str, dicom: str = "") -> Institution:
         address = f"dicom@klinik-{name}.example"
-        mail = toml_server("submission", host="127.0.0.1", port=peer, security="none")
-        mail += toml_server("[[receiver]]", port=own, name=f"mail.klinik-{name}.example")
+        if self.server is None:
+            mail = toml_server("submission", host="127.0.0.1", port=peer, security="none")
+            mail += toml_server("[[receiver]]", port=own, name=f"mail.klinik-{name}.example")
+        else:
+            mail = posted.submission(self.server, address) + posted.mailbox(self.server, address)
         institution = Institution(
             self.directory / name,
             f"klinik-{name}",
