@@ -2,29 +2,31 @@
 
 import secrets
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from sqlalchemy import Connection
 
 from radpost.agit.letter import item_bound, sealed_bound
+from radpost.errors import INTERNAL, RadpostError
 from radpost.gateway import machines
-from radpost.gateway.ingest import CLOSED
 from radpost.gateway.outbox import WORK_RECUT_REST, WORK_RECUT_SINGLY, WORK_SEAL, Outbox
 from radpost.gateway.partners import Partner
 from radpost.gateway.site import Site
 from radpost.store import journal, outgoing
-from radpost.store.outgoing import Member
+from radpost.store.outgoing import CollectionRow, MailRow, Member
 from radpost.transfer import packing
 from radpost.transfer import transmission as transmission_machine
-from radpost.transfer.outgoing import OutgoingMail, Phase, Replaced
+from radpost.transfer.outgoing import ENDED, OutgoingMail, Phase, Replaced
 from radpost.words import Priority
 
 NATIVE: Final = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"})
 """Transfer syntaxes of uncompressed pixels (PS3.5 A.1 to A.3)."""
 PARTIAL_FACTOR: Final = 0.62
 """Native pixels in a mail that may travel as message/partial: what deflate leaves of them, with a margin."""
+RETRY_SECONDS: Final = 60.0
+_Row = TypeVar("_Row", CollectionRow, MailRow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,32 +43,69 @@ class Plan:
 
 
 class Planner:
-    """Plans transmissions; every function runs inside one write transaction of the caller."""
+    """Plans transmissions: each in one write transaction, so that one that fails stops no other."""
 
     def __init__(self, site: Site, outbox: Outbox) -> None:
         self._site = site
         self._outbox = outbox
 
+    def step(self) -> bool:
+        """Plan what is closed, and anew what a partner could not take; return False if nothing was done."""
+        now = self._site.clock()
+        with self._site.database.read() as connection:
+            closed = outgoing.closed_collections(connection, now)
+            again = outgoing.recuts(connection, now)
+        done = [self._tried(self._plan_one, row, f"collection {row.id}", now) for row in closed]
+        done += [
+            self._tried(self._recut_one, row, f"transmission {row.transmission_id}", now) for row in again
+        ]
+        return any(done)
+
+    def _tried(
+        self, plan: Callable[[Connection, _Row, float], None], row: _Row, subject: str, now: float
+    ) -> bool:
+        """Plan in a transaction; what fails is tried again later, under an alarm."""
+        reason, detail = INTERNAL, ""
+        try:
+            with self._site.database.write() as connection:
+                plan(connection, row, now)
+                journal.end_alarm(connection, None, f"planning of {subject}", now)
+        except RadpostError as error:
+            reason, detail = error.reason, error.detail
+        except Exception:
+            self._site.log.exception("planning failed inside", subject=subject)
+        else:
+            return True
+        with self._site.database.write() as connection:
+            journal.raise_alarm(connection, reason.code, f"planning of {subject}", detail, now)
+            if isinstance(row, outgoing.MailRow):
+                outgoing.update_mail(connection, row.id, due_at=now + RETRY_SECONDS)
+            else:
+                outgoing.postpone_collection(connection, row.id, now + RETRY_SECONDS)
+        return False
+
     def plan_closed(self, connection: Connection, now: float) -> int:
         """Turn every closed collection into a transmission; return how many."""
-        count = 0
-        for row in outgoing.collections(connection, CLOSED):
-            parts = outgoing.members(connection, row.id)
-            if parts:
-                partner = self._site.partners.by_name(row.partner)
-                plan = Plan(
-                    partner=partner,
-                    study_uid=row.study_uid,
-                    source=row.source,
-                    group_id=row.group_id,
-                    priority=Priority(row.priority),
-                    opened_at=row.opened_at,
-                    objects_per_mail=partner.switches.objects_per_mail,
-                )
-                self.plan(connection, plan, parts, now)
-                count += 1
-            outgoing.drop_collection(connection, row.id)
-        return count
+        rows = outgoing.closed_collections(connection, now)
+        for row in rows:
+            self._plan_one(connection, row, now)
+        return len(rows)
+
+    def _plan_one(self, connection: Connection, row: CollectionRow, now: float) -> None:
+        parts = outgoing.members(connection, row.id)
+        if parts:
+            partner = self._site.partners.by_name(row.partner)
+            plan = Plan(
+                partner=partner,
+                study_uid=row.study_uid,
+                source=row.source,
+                group_id=row.group_id,
+                priority=Priority(row.priority),
+                opened_at=row.opened_at,
+                objects_per_mail=partner.switches.objects_per_mail,
+            )
+            self.plan(connection, plan, parts, now)
+        outgoing.drop_collection(connection, row.id)
 
     def plan(self, connection: Connection, plan: Plan, parts: Sequence[Member], now: float) -> str:
         """Plan one transmission; return its SETID, a DICOM UID (agit-dicom-email 8, 3)."""
@@ -123,48 +162,49 @@ class Planner:
 
     def recut(self, connection: Connection, now: float) -> int:
         """Plan anew what a partner could not take as it was, as a linked set; return how many mails."""
-        rows = [
-            *outgoing.next_work(connection, WORK_RECUT_SINGLY, now, 100, ()),
-            *outgoing.next_work(connection, WORK_RECUT_REST, now, 100, ()),
-        ]
+        rows = outgoing.recuts(connection, now)
         for row in rows:
-            fresh = outgoing.get_mail(connection, row.id)
-            if fresh.work is None:
-                continue
-            singly = fresh.work == WORK_RECUT_SINGLY
-            mails = [fresh] if singly else [fresh, *self._rest(connection, fresh)]
-            old = outgoing.get_transmission(connection, fresh.transmission_id)
-            assert old is not None, "mails are removed only with their transmission"
-            partner = self._site.partners.by_name(fresh.partner)
-            parts = [part for mail in mails for part in outgoing.mail_members(connection, mail.id)]
-            per_mail = 1 if singly else max(1, max(mail.objects for mail in mails) // 2)
-            plan = Plan(
-                partner=partner,
-                study_uid=old.study_uid,
-                source=old.source,
-                group_id=old.group_id,
-                priority=Priority(old.priority),
-                opened_at=old.opened_at,
-                objects_per_mail=per_mail,
-            )
-            linked = self.plan(connection, plan, parts, now)
-            for mail in mails:
-                outgoing.update_mail(connection, mail.id, work=None)
-                if mail.id != fresh.id:
-                    self._outbox.mail_event(connection, mail.id, Replaced(), now)
-            journal.note(
-                connection,
-                "continued as another set",
-                now,
-                transmission_id=old.id,
-                mail_id=fresh.id,
-                detail=linked,
-            )
+            self._recut_one(connection, row, now)
         return len(rows)
 
+    def _recut_one(self, connection: Connection, row: MailRow, now: float) -> None:
+        fresh = outgoing.get_mail(connection, row.id)
+        if fresh.work not in {WORK_RECUT_SINGLY, WORK_RECUT_REST}:
+            return
+        singly = fresh.work == WORK_RECUT_SINGLY
+        mails = [fresh] if singly else [fresh, *self._rest(connection, fresh)]
+        old = outgoing.get_transmission(connection, fresh.transmission_id)
+        assert old is not None, "mails are removed only with their transmission"
+        partner = self._site.partners.by_name(fresh.partner)
+        parts = [part for mail in mails for part in outgoing.mail_members(connection, mail.id)]
+        per_mail = 1 if singly else max(1, max(mail.objects for mail in mails) // 2)
+        plan = Plan(
+            partner=partner,
+            study_uid=old.study_uid,
+            source=old.source,
+            group_id=old.group_id,
+            priority=Priority(old.priority),
+            opened_at=old.opened_at,
+            objects_per_mail=per_mail,
+        )
+        linked = self.plan(connection, plan, parts, now)
+        for mail in mails:
+            outgoing.update_mail(connection, mail.id, work=None)
+            if mail.id != fresh.id:
+                self._outbox.mail_event(connection, mail.id, Replaced(), now)
+        journal.note(
+            connection,
+            "continued as another set",
+            now,
+            transmission_id=old.id,
+            mail_id=fresh.id,
+            detail=linked,
+        )
+
     @staticmethod
-    def _rest(connection: Connection, mail: outgoing.MailRow) -> list[outgoing.MailRow]:
-        settled = {Phase.CONFIRMED, Phase.CONFIRMED_UNSIGNED, Phase.SUPERSEDED, Phase.CANCELLED}
+    def _rest(connection: Connection, mail: MailRow) -> list[MailRow]:
+        """Return the unconfirmed rest of the set; what the partner refused for good is not sent again."""
+        settled = ENDED - {Phase.FAILED}
         return [
             other
             for other in outgoing.mails_of(connection, mail.transmission_id)

@@ -86,6 +86,10 @@ class Processor:
 
     def work(self, row: ArrivalRow) -> None:
         """Process one arrival; a failure is written down with its reason, never raised."""
+        with self._site.database.read() as connection:
+            fresh = incoming.get_arrival(connection, row.id)
+        if fresh is None or fresh.machine != row.machine:
+            return  # another worker was faster
         try:
             self._process(row)
         except RadpostError as error:
@@ -93,6 +97,9 @@ class Processor:
         except Exception:
             self._site.log.exception("processing failed inside", arrival=row.id)
             self._failed(row, INTERNAL, "")
+        finally:
+            # it may be deleted from its server now
+            self._site.bells.mailbox.ring()
 
     def join_due(self) -> int:
         """Join the groups of fragments that are complete; return how many."""
@@ -370,7 +377,7 @@ class Processor:
             finally:
                 self._importer.discard(prepared)
         bells = self._site.bells
-        for bell in (bells.deliver, bells.receipts, bells.mailbox):
+        for bell in (bells.deliver, bells.receipts):
             bell.ring()
 
     def _judge(self, outside: Survey, partner: Partner, content: Content) -> Judged:

@@ -71,6 +71,10 @@ class Sealer:
 
     def work(self, row: MailRow) -> None:
         """Seal or cut one mail; a failure is written down with its reason, never raised."""
+        with self._site.database.read() as connection:
+            fresh = outgoing.get_mail(connection, row.id)
+        if fresh.work != row.work or fresh.machine != row.machine:
+            return  # another worker was faster, or a person ordered something else
         try:
             if row.work == WORK_CUT:
                 self._cut(row)

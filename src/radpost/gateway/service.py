@@ -4,9 +4,10 @@ import fcntl
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from radpost.dicom.scp import ServerConfig, StorageServer
@@ -30,17 +31,24 @@ from radpost.store import outgoing
 IDLE_SECONDS: Final = 1.0
 """How long a task waits without a ring before it looks by itself: a lost ring delays, it loses nothing."""
 RESTART_SECONDS: Final = 1.0
+REST_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Claims:
     """What the workers of one kind have taken; in memory, because a crash must give it back."""
 
-    lock: threading.Lock
-    taken: set[int]
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    taken: set[int] = field(default_factory=set)
+    resting: dict[int, float] = field(default_factory=dict)
+    """Rows whose work failed in a way that nobody foresaw, and until when they wait."""
 
     def frozen(self) -> frozenset[int]:
+        now = time.monotonic()
         with self.lock:
+            for number in [one for one, until in self.resting.items() if now >= until]:
+                del self.resting[number]
+                self.taken.discard(number)
             return frozenset(self.taken)
 
     def take(self, number: int) -> bool:
@@ -53,6 +61,10 @@ class _Claims:
     def give(self, number: int) -> None:
         with self.lock:
             self.taken.discard(number)
+
+    def rest(self, number: int) -> None:
+        with self.lock:
+            self.resting[number] = time.monotonic() + REST_SECONDS
 
 
 class Gateway:
@@ -161,14 +173,11 @@ class Gateway:
         now = site.clock()
         with site.database.read() as connection:
             due = outgoing.due_collections(connection, now)
-            closed = outgoing.collections(connection, "closed")
-            recut = outgoing.has_recut(connection)
             wait = outgoing.next_collection_due(connection)
-        if due or closed or recut:
+        if due:
             with site.database.write() as connection:
                 Collector(site).close_due(connection, now)
-                self._planner.plan_closed(connection, now)
-                self._planner.recut(connection, now)
+        if self._planner.step() or due:
             site.bells.seal.ring()
             return True
         if wait is None:
@@ -192,7 +201,7 @@ class Gateway:
         return run
 
     def _worker(self, room: "Sealer | Processor", then: Bell | None) -> Callable[[], bool]:
-        claims = self._claims.setdefault(id(room), _Claims(threading.Lock(), set()))
+        claims = self._claims.setdefault(id(room), _Claims())
 
         def run() -> bool:
             for row in room.next(4, claims.frozen()):
@@ -200,7 +209,11 @@ class Gateway:
                     continue
                 try:
                     room.work(row)  # type: ignore[arg-type]  # each room takes the rows it gave
-                finally:
+                except Exception:
+                    # not given back at once: the rows behind it have their turn first
+                    self.site.log.exception("work failed inside", row=row.id)
+                    claims.rest(row.id)
+                else:
                     claims.give(row.id)
                 if then is not None:
                     then.ring()
@@ -222,9 +235,9 @@ class Gateway:
     def _spread(self, name: str, bell: Bell, targets: list[Callable[[], None]]) -> None:
         def loop() -> None:
             while not self._stopping.is_set():
-                bell.wait(IDLE_SECONDS)
-                for target in targets:
-                    target()
+                if bell.wait(IDLE_SECONDS):
+                    for target in targets:
+                        target()
 
         self._thread(name, self._kept_alive(loop))
 

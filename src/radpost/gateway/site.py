@@ -35,10 +35,12 @@ class Bell:
         """Say that there may be work."""
         self._event.set()
 
-    def wait(self, seconds: float) -> None:
-        """Wait for a ring, at most ``seconds``."""
-        if self._event.wait(max(0.0, seconds)):
-            self._event.clear()
+    def wait(self, seconds: float) -> bool:
+        """Wait for a ring, at most ``seconds``; return whether it rang."""
+        if not self._event.wait(max(0.0, seconds)):
+            return False
+        self._event.clear()
+        return True
 
 
 @dataclass(frozen=True, slots=True)

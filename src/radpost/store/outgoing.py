@@ -221,10 +221,25 @@ _COLLECTIONS = rows.Query(
     .where(collection.c.state == bindparam("state"))
     .order_by(collection.c.priority, collection.c.id),
 )
+_CLOSED_COLLECTIONS = rows.Query(
+    CollectionRow,
+    select(*_COLLECTION)
+    .where(
+        collection.c.state == "closed",
+        collection.c.due_at.is_(None) | (collection.c.due_at <= bindparam("now")),
+    )
+    .order_by(collection.c.priority, collection.c.id),
+)
 _NEXT_COLLECTION_DUE = rows.Statement(
     select(func.min(collection.c.due_at)).where(collection.c.state == "open")
 )
-_HAS_RECUT = rows.Statement(select(mail.c.id).where(mail.c.work.in_(["recut-singly", "recut-rest"])).limit(1))
+_RECUTS = rows.Query(
+    MailRow,
+    select(*_MAIL)
+    .where(mail.c.work.in_(["recut-singly", "recut-rest"]), mail.c.due_at <= bindparam("now", required=False))
+    .order_by(mail.c.id)
+    .limit(100),
+)
 _NEXT_SUBMISSIONS = rows.Query(
     SubmissionRow,
     select(*_SUBMISSION)
@@ -399,9 +414,19 @@ def next_collection_due(connection: Connection) -> float | None:
     return None if found is None else float(found)
 
 
-def has_recut(connection: Connection) -> bool:
-    """Tell whether a mail is to be planned anew as another set."""
-    return _HAS_RECUT.value(connection, {}) is not None
+def closed_collections(connection: Connection, now: float) -> list[CollectionRow]:
+    """Return the collections that are to be planned, the most urgent first."""
+    return _CLOSED_COLLECTIONS.many(connection, now=now)
+
+
+def postpone_collection(connection: Connection, collection_id: int, due_at: float) -> None:
+    """Store when a closed collection is to be planned again."""
+    rows.change(connection, collection, collection_id, {"due_at": due_at})
+
+
+def recuts(connection: Connection, now: float) -> list[MailRow]:
+    """Return mails whose objects are to be planned anew as another set."""
+    return _RECUTS.many(connection, now=now)
 
 
 def members(connection: Connection, collection_id: int) -> list[Member]:

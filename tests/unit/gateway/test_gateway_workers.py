@@ -1,0 +1,137 @@
+"""Workers side by side: rows that were read too early, rows that fail, bells."""
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from radpost.errors import INTERNAL
+from radpost.gateway.partners import Switches
+from radpost.gateway.service import Gateway
+from radpost.gateway.site import Bell
+from radpost.store import outgoing
+from radpost.testing.house import Pair
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from radpost.store.incoming import ArrivalRow
+
+
+def test_invariant_4_a_second_worker_with_an_old_row_does_not_withdraw_what_the_first_sealed(
+    make_pair: "Callable[..., Pair]", study: "Callable[..., list[Path]]"
+) -> None:
+    a = make_pair().a
+    a.collect(study(1), "b")
+    (row,) = a.sealer.next(4, frozenset())
+    a.sealer.work(row)
+    a.sealer.work(row)
+    assert len(a.submit()) == 1
+    assert [mail.state for mail in a.mails()] == ["on server"]
+
+
+def test_a_second_worker_with_an_old_row_counts_no_fragment_twice(
+    make_pair: "Callable[..., Pair]", study: "Callable[..., list[Path]]"
+) -> None:
+    pair = make_pair(switches=Switches(max_mail_size=20_000, compression="never"))
+    pieces = pair.send(study(1, side=200))
+    assert len(pieces) > 2
+    for piece in pieces[:-1]:
+        number = pair.b.receive(piece)
+        (row,) = pair.b.processor.next(4, frozenset())
+        assert row.id == number
+        pair.b.processor.work(row)
+        pair.b.processor.work(row)
+    assert pair.b.processor.join_due() == 0
+    pair.b.take(pieces[-1])
+    with pair.b.site.database.read() as connection:
+        states = sorted(row.state for row in outgoing_arrivals(connection))
+    assert states == ["joined"] * len(pieces) + ["receipt owed"]
+
+
+def outgoing_arrivals(connection: object) -> "list[ArrivalRow]":
+    from radpost.store import incoming  # noqa: PLC0415  only here
+
+    return incoming.recent_arrivals(connection, 100)  # type: ignore[arg-type]
+
+
+def test_invariant_5_a_row_whose_work_always_fails_stops_no_other(
+    make_pair: "Callable[..., Pair]", study: "Callable[..., list[Path]]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = make_pair(switches=Switches()).a
+    a.collect(study(3), "b")
+    gateway = Gateway(a.site)
+    first = a.mails()[0].id
+    sealer = gateway._sealer
+    honest = sealer.work
+
+    def work(row: outgoing.MailRow) -> None:
+        if row.id == first:
+            raise ValueError
+        honest(row)
+
+    monkeypatch.setattr(sealer, "work", work)
+    step = gateway._worker(sealer, None)
+    for _ in range(6):
+        step()
+    assert [mail.state for mail in a.mails()] == ["planned", "sealed", "sealed"]
+
+
+def test_invariant_5_a_collection_that_cannot_be_planned_stops_no_other(
+    make_pair: "Callable[..., Pair]", study: "Callable[..., list[Path]]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = make_pair().a
+    gateway = Gateway(a.site)
+    planner = gateway._planner
+    honest = planner.plan
+
+    def plan(connection: object, plan: object, parts: object, now: float) -> str:
+        if plan.source == "bad":  # type: ignore[attr-defined]
+            raise ValueError
+        return honest(connection, plan, parts, now)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(planner, "plan", plan)
+    monkeypatch.setattr(a, "plan", list)
+    a.collect(study(1), "b", source="bad")
+    a.collect(study(1), "b", source="good")
+    assert gateway._collect()
+    assert [row.source for row in a.transmissions()] == ["good"]
+    assert INTERNAL.code in [code for code, _ in a.alarms()]
+    assert not gateway._collect(), "what waits for another try must not spin"
+    monkeypatch.setattr(planner, "plan", honest)
+    a.clock.now += 61
+    assert gateway._collect()
+    assert sorted(row.source for row in a.transmissions()) == ["bad", "good"]
+    assert a.alarms() == []
+
+
+def test_a_clock_set_back_does_not_make_the_collector_spin(
+    make_pair: "Callable[..., Pair]", study: "Callable[..., list[Path]]"
+) -> None:
+    a = make_pair().a
+    (row,) = a.collect(study(1), "b")
+    (mail,) = a.mails()
+    with a.site.database.write() as connection:
+        outgoing.update_mail(connection, mail.id, work="recut-rest", due_at=a.clock() + 3600)
+    assert row.mails == 1
+    assert not Gateway(a.site)._collect()
+
+
+def test_a_bell_says_whether_it_rang() -> None:
+    bell = Bell()
+    bell.ring()
+    assert bell.wait(0)
+    assert not bell.wait(0.01)
+
+
+def test_mailboxes_are_woken_by_the_bell_only(make_pair: "Callable[..., Pair]") -> None:
+    gateway = Gateway(make_pair().a.site)
+    bell, rung = Bell(), []
+    gateway._spread("x", bell, [lambda: rung.append(time.monotonic())])
+    time.sleep(1.3)
+    assert rung == []
+    bell.ring()
+    time.sleep(0.2)
+    assert len(rung) == 1
+    gateway.request_stop()
