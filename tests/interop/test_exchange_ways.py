@@ -1,6 +1,7 @@
 """Every way a mail can take: storescu, A, mail server, B, Orthanc and storescp; and the receipt back."""
 
 import smtplib
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from email.message import EmailMessage
@@ -95,7 +96,6 @@ OUT_B = submission(B_ADDRESS)
 DIRECT_B = both(OUT_B, lambda world: world.receiver("smtp", world.smtp_port, tls=True))
 
 WAYS = [
-    # only IDLE can bring it in time: the poll comes after the limit
     Way(
         "imaps-idle",
         B_ADDRESS,
@@ -278,3 +278,27 @@ def test_a_server_with_a_foreign_certificate_gets_nothing(
         assert {row.state for row in a.transmissions()} == {"sending"}
         assert server.mails(B_ADDRESS) == []
         assert posted.arrivals(b) == []
+
+
+@pytest.mark.parametrize("idle", [True, False])
+def test_idle_brings_a_mail_long_before_the_next_poll(world: World, tmp_path: Path, idle: bool) -> None:
+    server = world.server
+    server.dovecot.wipe(B_ADDRESS)
+    section = posted.mailbox(server, B_ADDRESS, poll_seconds=60, idle=idle)
+    b = Institution(tmp_path / "b", "Praxis B", B_ADDRESS, section).prepare()
+
+    def logins() -> int:
+        return server.dovecot.log().count(f"Login: user=<{B_ADDRESS}")
+
+    before = logins()
+    with b:
+        await_that(lambda: logins() > before, "B watches its mailbox", b)
+        time.sleep(1.0)  # the first look at the mailbox is over
+        with smtplib.SMTP(server.host, server.smtp_port) as client:
+            client.sendmail("x@anderswo.example", [B_ADDRESS], b"Subject: x\r\n\r\nx\r\n")
+        server.wait_for_mails(B_ADDRESS, 1)
+        if idle:
+            await_that(lambda: posted.arrivals(b), "the mail was fetched", b, timeout=10)
+        else:
+            time.sleep(2.0)
+            assert posted.arrivals(b) == [], "a poll a minute would not see it yet"
