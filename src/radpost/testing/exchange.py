@@ -135,6 +135,8 @@ class Exchange:
     """Ports of wiretaps before A's and B's receivers, which the other one sends to."""
     server: MailServer | None = None
     """A mail server with a mailbox for each; without one they send to each other directly."""
+    server_ports: dict[str, int] = field(default_factory=dict)
+    """Other ports of the mail server to use: ``submission`` and ``imap``, of wiretaps before it."""
     in_host: str = ""
     """Run both in a UTS namespace of this host name, where the system allows it."""
 
@@ -226,7 +228,10 @@ class Exchange:
             mail = toml_server("submission", host="127.0.0.1", port=peer, security="none")
             mail += toml_server("[[receiver]]", port=own, name=f"mail.klinik-{name}.example")
         else:
-            mail = posted.submission(self.server, address) + posted.mailbox(self.server, address)
+            mail = posted.submission(
+                self.server, address, "starttls", **_port(self.server_ports, "submission")
+            )
+            mail += posted.mailbox(self.server, address, "imaps", **_port(self.server_ports, "imap"))
         institution = Institution(
             self.directory / name,
             f"klinik-{name}",
@@ -245,6 +250,10 @@ class Exchange:
 def wait_state(exchange: Exchange, state: str, timeout: float = 30.0) -> None:
     """Wait until A's newest transmission is in a state."""
     wait_for(lambda: exchange.last() == state, f"transmission {state} (is {exchange.last()})", timeout)
+
+
+def _port(ports: dict[str, int], name: str) -> dict[str, int]:
+    return {"port": ports[name]} if name in ports else {}
 
 
 @cache

@@ -61,13 +61,18 @@ def hurry(institution: Institution) -> None:
                 if "machine" in row:
                     values["machine"] = _earlier(row["machine"], now)
                 connection.execute(update(table).where(table.c.id == row["id"]).values(**values))
+        for row in connection.execute(select(schema.window)).mappings().all():
+            # a full mailbox closes the partner's window for a while
+            window = update(schema.window).where(schema.window.c.partner == row["partner"])
+            connection.execute(window.values(machine=_earlier(row["machine"], now)))
     wake(load(institution.config_path))
 
 
 def _earlier(machine: str, now: float) -> str:
     state = json.loads(machine)
-    if state.get("not_before") is not None:
-        state["not_before"] = min(state["not_before"], now)
+    for name in ("not_before", "closed_until"):
+        if state.get(name) is not None:
+            state[name] = min(state[name], now)
     return json.dumps(state, separators=(",", ":"))
 
 

@@ -43,6 +43,15 @@ class Wiretap:
         """Return all that the server said."""
         return b"\r\n".join(bytes(tap.server) for tap in self.taps)
 
+    def cut(self) -> int:
+        """Break all connections that are open now; return how many sockets there were."""
+        with self._lock:
+            doomed, self._open = list(self._open), set()
+        for connection in doomed:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        return len(doomed)
+
     def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
         return self
@@ -51,10 +60,7 @@ class Wiretap:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._listener.close()
-        with self._lock:
-            for connection in self._open:
-                with suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)
+        self.cut()
 
     def _accept(self) -> None:
         while True:
