@@ -167,8 +167,7 @@ class ImapFetcher:
         config = self._mailbox
         waiting = Waiting(poll=config.poll_seconds, hot_poll=min(0.05, config.poll_seconds))
         if not config.idle:
-            # always hot: NOOP at the configured pace, never IDLE
-            waiting = Waiting(hot=1e9, poll=config.poll_seconds, hot_poll=config.poll_seconds)
+            waiting = Waiting(idle=0.0, poll=config.poll_seconds, hot=0.0, hot_poll=config.poll_seconds)
         with ImapMailbox(
             endpoint_of(self._keeper.site, config),
             self._keeper.credentials(),

@@ -67,7 +67,8 @@ class Waiting:
     """How to wait for mail; seconds."""
 
     idle: float = 9 * 60.0
-    """IDLE is issued anew after this: below the 29 minutes of RFC 2177 and what middleboxes forget in."""
+    """IDLE is issued anew after this: below the 29 minutes of RFC 2177 and what middleboxes forget in.
+    0: never, only NOOP."""
     poll: float = 30.0
     """Between two NOOPs where there is no IDLE."""
     hot: float = 5.0
@@ -319,7 +320,7 @@ class ImapMailbox(ImapSession):
                 return reason
             if now < self._hot_until:
                 self._poll(min(self._waiting.hot_poll, deadline - now))
-            elif "IDLE" in self.capabilities and not self._idle_refused:
+            elif self._waiting.idle and "IDLE" in self.capabilities and not self._idle_refused:
                 self._idle(min(self._waiting.idle, deadline - now))
             else:
                 self._poll(min(self._waiting.poll, deadline - now))
