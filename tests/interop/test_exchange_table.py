@@ -109,6 +109,7 @@ class World:
     pacs_after: set[str] = field(default_factory=set)
     states: set[str] = field(default_factory=set)
     quarantined: int = 0
+    forgotten: list[str] = field(default_factory=list)
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +159,7 @@ def world(shared: Path, tmp_path_factory: pytest.TempPathFactory, module_patch: 
             assert result.states == {"confirmed"}, posted.explain(a)
             posted.await_that(lambda: settled(b), "all is delivered", b)
     result.at_a, result.at_b = in_spool(a), in_spool(b)
+    result.forgotten = posted.forgotten_files(b)
     present = {row.sha256 for row in posted.received(b) if row.state == "present"}
     result.same_at_b = {row.dataset_sha256 for row in posted.stored(a) if row.file_sha256 in present}
     result.new_at_a = {row.dataset_sha256 for row in posted.stored(a) if row.id not in already}
@@ -311,3 +313,8 @@ def test_the_table_says_what_happened(world: World) -> None:
 def test_everything_was_confirmed_and_nothing_was_quarantined(world: World) -> None:
     assert world.states == {"confirmed"}
     assert world.quarantined == 0
+
+
+def test_every_file_of_b_is_needed_or_released(world: World) -> None:
+    """What came again with another meta header or in another syntax must not stay on the disk for ever."""
+    assert world.forgotten == []

@@ -90,6 +90,9 @@ class Importer:
                 connection, self._site.spool, Stored(item.facts.file_sha256, item.facts.size), now
             )
             put = self._put(connection, item, now)
+            if put.file_sha256 != item.facts.file_sha256:
+                # here already, in a file with another meta header or in another syntax: this one is not kept
+                objects.release_blob(connection, item.facts.file_sha256, now)
             other_content = put.new and bool(put.versions)
             remark = VERSION_CONFLICT if other_content else item.remark
             if other_content:

@@ -18,7 +18,7 @@ from radpost.store import incoming, outgoing, rows
 from radpost.store.incoming import ArrivalRow, DeliveryRow, IncomingObjectRow, MailboxEntryRow, QuarantineRow
 from radpost.store.journal import AlarmRow, open_alarms
 from radpost.store.objects import ObjectRow
-from radpost.store.schema import arrival, collection, delivery, incoming_object, mailbox_entry, object_
+from radpost.store.schema import arrival, blob, collection, delivery, incoming_object, mailbox_entry, object_
 from radpost.testing.institution import Institution, toml_server
 from radpost.testing.peers.pair import MailServer
 from radpost.words import SignaturePolicy
@@ -124,6 +124,14 @@ def received(institution: Institution) -> list[IncomingObjectRow]:
     with institution.site() as site, site.database.read() as connection:
         columns = rows.columns(incoming_object, IncomingObjectRow)
         return rows.many(connection, IncomingObjectRow, select(*columns))
+
+
+def forgotten_files(institution: Institution) -> list[str]:
+    """Return spool files that no object is made of and that nobody has released for collection."""
+    with institution.site() as site, site.database.read() as connection:
+        objects = select(object_.c.file_sha256)
+        unused = select(blob.c.sha256).where(blob.c.released_at.is_(None), blob.c.sha256.not_in(objects))
+        return [str(row[0]) for row in connection.execute(unused)]
 
 
 def deliveries(institution: Institution) -> list[DeliveryRow]:
