@@ -2,13 +2,17 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 import structlog
 from sqlalchemy import Connection
 
+from radpost.errors import DISK_FULL, ENGINE_FAULT, STORE_UNUSABLE
 from radpost.store import journal
 from radpost.transfer.actions import Alarm, EndAlarm, Remark
 
+PASSING: Final = frozenset({ENGINE_FAULT, DISK_FULL, STORE_UNUSABLE})
+"""Faults of ours that go by; what was to be done waits and is tried again."""
 _LOG = structlog.stdlib.get_logger("radpost")
 
 

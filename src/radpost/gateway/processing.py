@@ -20,27 +20,24 @@ from radpost.agit.survey import MailKind, SetInfo, Survey, first_address, read_s
 from radpost.errors import (
     BINDING_MISMATCH,
     DISK_FULL,
-    ENGINE_FAULT,
     INTERNAL,
     NO_DATA,
-    PARTIAL_INCONSISTENT,
     RESOURCE_LIMIT,
-    STORE_UNUSABLE,
     UNENCRYPTED,
     UNKNOWN_SENDER,
     RadpostError,
     Reason,
 )
 from radpost.gateway import machines
-from radpost.gateway.alarms import About, write_records
-from radpost.gateway.arrivals import add_arrival, apply_incoming
+from radpost.gateway.alarms import PASSING, About, write_records
+from radpost.gateway.arrivals import apply_incoming
 from radpost.gateway.importing import Importer, Prepared
+from radpost.gateway.joining import Joiner
 from radpost.gateway.partners import Partner
 from radpost.gateway.receipting import Receipts, Reported
 from radpost.gateway.site import Site
 from radpost.mime.coding import Buffer
 from radpost.mime.headers import Headers, parse_block
-from radpost.mime.partial import Fragment, assemble
 from radpost.openpgp.budget import TOO_LARGE
 from radpost.openpgp.fileview import MAPPED, FileView
 from radpost.openpgp.values import Limits
@@ -51,8 +48,6 @@ from radpost.transfer import incoming_set as set_machine
 from radpost.transfer.policy import Quarantine, judge
 from radpost.words import Verdict
 
-PASSING: Final = frozenset({ENGINE_FAULT, DISK_FULL, STORE_UNUSABLE})
-"""Faults of ours that go by; the mail waits and is tried again."""
 HEADER_BYTES: Final = 256 * 1024
 RATIO_FLOOR: Final = 512_000_000
 """Up to here a mail may unfold whatever its ratio: masks of a segmentation compress a thousand to one."""
@@ -76,6 +71,7 @@ class Processor:
         self._site = site
         self._receipts = receipts
         self._importer = Importer(site)
+        self._joiner = Joiner(site)
 
     def next(self, limit: int, busy: frozenset[int]) -> list[ArrivalRow]:
         """Return arrivals to process next."""
@@ -103,14 +99,7 @@ class Processor:
 
     def join_due(self) -> int:
         """Join the groups of fragments that are complete; return how many."""
-        with self._site.database.read() as connection:
-            groups = incoming.assemblies_to_join(connection)
-        for from_address, fragment_id in groups:
-            try:
-                self._join(from_address, fragment_id)
-            except RadpostError as error:
-                self._fail_fragments(from_address, fragment_id, error.reason)
-        return len(groups)
+        return self._joiner.join_due()
 
     def _process(self, row: ArrivalRow) -> None:
         with self._mapped(row) as buffer:
@@ -131,7 +120,9 @@ class Processor:
                 case _ if partner is None:
                     raise RadpostError(UNKNOWN_SENDER)
                 case MailKind.FRAGMENT:
-                    self._fragment(row, outside)
+                    assert outside.fragment is not None
+                    self._joiner.arrived(row, outside.fragment, outside.from_address.lower())
+                    self._site.bells.open.ring()
                 case MailKind.SEALED | MailKind.CLEAR:
                     self._data(row, outside, partner, buffer)
 
@@ -262,84 +253,6 @@ class Processor:
         bells = self._site.bells
         for bell in (bells.seal, bells.submit, bells.collect):
             bell.ring()
-
-    # --- fragments --------------------------------------------------------------------------------------
-
-    def _fragment(self, row: ArrivalRow, outside: Survey) -> None:
-        info = outside.fragment
-        assert info is not None
-        now = self._site.clock()
-        from_address = outside.from_address.lower()
-        with self._site.database.write() as connection:
-            apply_incoming(self._site, connection, row.id, [machine.Recognised(machine.Kind.FRAGMENT)], now)
-            others = [
-                item for item in incoming.fragments(connection, from_address, info.id) if item.id != row.id
-            ]
-            earlier = [item for item in others if item.fragment_number == info.number]
-            text = incoming.get_assembly(connection, from_address, info.id)
-            before = machines.load(set_machine.Assembly, text) if text else set_machine.Assembly()
-            event = set_machine.FragmentArrived(
-                number=info.number,
-                total=info.total,
-                new=not earlier,
-                # bytes are compared when the group is joined: trace headers differ from copy to copy
-                same=True,
-                highest=max((item.fragment_number or 0 for item in others), default=0),
-            )
-            policy = set_machine.AssemblyPolicy(
-                incomplete_after=self._site.config.limits.fragment_wait_seconds
-            )
-            after, actions = set_machine.decide_assembly(before, event, now, policy)
-            state = "joining" if after.joined and not before.joined else "waiting"
-            if before.joined:
-                state = "joined"
-                apply_incoming(self._site, connection, row.id, [machine.Joined()], now)
-            incoming.put_assembly(connection, from_address, info.id, machines.dump(after), state, after.due)
-            write_records(connection, actions, f"fragments from {row.partner}", now, About(arrival_id=row.id))
-        if after.broken:
-            self._fail_fragments(from_address, info.id, PARTIAL_INCONSISTENT)
-        self._site.bells.open.ring()
-
-    def _join(self, from_address: str, fragment_id: str) -> None:
-        with self._site.database.read() as connection:
-            rows = incoming.fragments(connection, from_address, fragment_id)
-        fragments = []
-        for row in rows:
-            # all fragments are open at once: neither their pages nor their descriptors may add up
-            buffer = FileView(self._site.spool.path(row.sha256), row.size)
-            outside = survey(buffer)
-            if outside.fragment is not None:
-                fragments.append(Fragment(outside.fragment, outside.root, buffer))
-        assembly = assemble(fragments)
-        with self._site.spool.writer() as writer:
-            for chunk in assembly.chunks():
-                writer.write(chunk)
-            stored = writer.commit()
-        now = self._site.clock()
-        with self._site.database.write() as connection:
-            joined = add_arrival(
-                self._site,
-                connection,
-                stored,
-                source="joined",
-                envelope_from=rows[0].envelope_from,
-                recipient=rows[0].recipient,
-                now=now,
-            )
-            for row in rows:
-                apply_incoming(self._site, connection, row.id, [machine.Joined()], now)
-                incoming.update_arrival(connection, row.id, joined_into=joined)
-            incoming.set_assembly_state(connection, from_address, fragment_id, "joined")
-        self._site.bells.open.ring()
-
-    def _fail_fragments(self, from_address: str, fragment_id: str, reason: Reason) -> None:
-        with self._site.database.read() as connection:
-            rows = incoming.fragments(connection, from_address, fragment_id)
-        now = self._site.clock()
-        with self._site.database.write() as connection:
-            for row in rows:
-                apply_incoming(self._site, connection, row.id, [machine.Failed(reason)], now)
-            incoming.set_assembly_state(connection, from_address, fragment_id, "broken")
 
     # --- data -------------------------------------------------------------------------------------------
 

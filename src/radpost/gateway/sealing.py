@@ -12,8 +12,9 @@ from sqlalchemy import Connection
 
 from radpost.agit import names
 from radpost.agit.letter import Item, Letter, boundaries, inner_chunks, inner_size, outer_envelope
-from radpost.errors import DISK_FULL, ENGINE_FAULT, INTERNAL, STORE_UNUSABLE, RadpostError
+from radpost.errors import INTERNAL, RadpostError
 from radpost.gateway import machines
+from radpost.gateway.alarms import PASSING
 from radpost.gateway.outbox import WORK_CUT, WORK_SEAL, Outbox, envid_of
 from radpost.gateway.partners import Partner
 from radpost.gateway.site import Site
@@ -34,7 +35,6 @@ READ_BYTES: Final = 1 << 20
 HEADER_BYTES: Final = 64 * 1024
 AHEAD_BYTES: Final = 64_000_000
 """So many sealed bytes may wait for submission per partner; the rest stays planned, and costs no disk."""
-PASSING: Final = frozenset({ENGINE_FAULT, DISK_FULL, STORE_UNUSABLE})
 
 
 @dataclass(frozen=True, slots=True)

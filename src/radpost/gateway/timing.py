@@ -2,14 +2,12 @@
 
 from typing import Final
 
-from radpost.errors import INCOMPLETE_FRAGMENTS
 from radpost.gateway import machines
-from radpost.gateway.alarms import About, write_records
-from radpost.gateway.arrivals import apply_incoming
+from radpost.gateway.alarms import write_records
+from radpost.gateway.joining import Joiner
 from radpost.gateway.outbox import Outbox
 from radpost.gateway.site import Site
 from radpost.store import cleaning, incoming, outgoing
-from radpost.transfer import incoming as incoming_machine
 from radpost.transfer import incoming_set as set_machine
 from radpost.transfer.actions import TimerDue
 from radpost.transfer.outgoing import Phase
@@ -27,6 +25,7 @@ class Timekeeper:
     def __init__(self, site: Site, outbox: Outbox) -> None:
         self._site = site
         self._outbox = outbox
+        self._joiner = Joiner(site)
         self._cleaned_at = 0.0
         self._orphans_at = 0.0
 
@@ -36,7 +35,7 @@ class Timekeeper:
         self._overdue_mails(now)
         self._standing_transmissions(now)
         self._incomplete_sets(now)
-        self._incomplete_fragments(now)
+        self._joiner.give_up_due(now)
         if now - self._cleaned_at >= CLEAN_EVERY_SECONDS:
             self._cleaned_at = now
             cleaning.collect(self._site.database, self._site.spool, now, GRACE_SECONDS)
@@ -67,7 +66,11 @@ class Timekeeper:
             rows = incoming.due_sets(connection, now)
         for row in rows:
             with self._site.database.write() as connection:
-                before = machines.load(set_machine.IncomingSet, row.machine)
+                # asked again: a part may have come between the two looks
+                fresh = incoming.get_set(connection, row.partner, row.set_id)
+                if fresh is None or fresh.machine != row.machine:
+                    continue
+                before = machines.load(set_machine.IncomingSet, fresh.machine)
                 after, actions = set_machine.decide_set(before, TimerDue(), now, policy)
                 incoming.put_set(
                     connection,
@@ -84,22 +87,3 @@ class Timekeeper:
                     },
                 )
                 write_records(connection, actions, f"set {row.set_id} from {row.partner}", now)
-
-    def _incomplete_fragments(self, now: float) -> None:
-        """Give up a group of fragments after its deadline: alarm, and quarantine what is here."""
-        policy = set_machine.AssemblyPolicy(self._site.config.limits.fragment_wait_seconds)
-        with self._site.database.read() as connection:
-            groups = incoming.due_assemblies(connection, now)
-        for from_address, fragment_id, text in groups:
-            with self._site.database.write() as connection:
-                before = machines.load(set_machine.Assembly, text)
-                after, actions = set_machine.decide_assembly(before, TimerDue(), now, policy)
-                rows = incoming.fragments(connection, from_address, fragment_id)
-                about = About(arrival_id=rows[0].id if rows else None)
-                write_records(connection, actions, f"fragments from {from_address}", now, about)
-                incoming.put_assembly(
-                    connection, from_address, fragment_id, machines.dump(after), "incomplete", after.due
-                )
-                for row in rows:
-                    failed = incoming_machine.Failed(INCOMPLETE_FRAGMENTS)
-                    apply_incoming(self._site, connection, row.id, [failed], now)

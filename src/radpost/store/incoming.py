@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
+from radpost.errors import INCOMPLETE_FRAGMENTS
 from radpost.store import rows
 from radpost.store.schema import (
     arrival,
@@ -241,12 +242,15 @@ _KNOWN_PART = rows.Statement(
 )
 _TO_JOIN = rows.Query(
     lambda address, fragment_id: (str(address), str(fragment_id)),
-    select(assembly.c.from_address, assembly.c.fragment_id).where(assembly.c.state == "joining"),
+    select(assembly.c.from_address, assembly.c.fragment_id).where(
+        assembly.c.state == "joining",
+        assembly.c.due_at.is_(None) | (assembly.c.due_at <= bindparam("now")),
+    ),
 )
 _DUE_ASSEMBLIES = rows.Query(
-    lambda address, fragment_id, machine: (str(address), str(fragment_id), str(machine)),
-    select(assembly.c.from_address, assembly.c.fragment_id, assembly.c.machine).where(
-        assembly.c.due_at <= bindparam("now")
+    lambda address, fragment_id: (str(address), str(fragment_id)),
+    select(assembly.c.from_address, assembly.c.fragment_id).where(
+        assembly.c.state == "waiting", assembly.c.due_at <= bindparam("now")
     ),
 )
 _REPORTED = rows.Query(
@@ -367,11 +371,15 @@ def recent_arrivals(connection: Connection, limit: int) -> list[ArrivalRow]:
 
 
 def fragments(connection: Connection, from_address: str, fragment_id: str) -> list[ArrivalRow]:
-    """Return the waiting fragments of a group; the id alone can collide between senders."""
+    """Return the fragments of a group that wait, or that were given up while others were missing.
+
+    The id alone can collide between senders.
+    """
+    given_up = (arrival.c.state == "quarantined") & (arrival.c.code == INCOMPLETE_FRAGMENTS.code)
     statement = select(*_ARRIVAL).where(
         arrival.c.from_address == from_address,
         arrival.c.fragment_id == fragment_id,
-        arrival.c.state == "fragment waiting",
+        (arrival.c.state == "fragment waiting") | given_up,
     )
     return rows.many(connection, ArrivalRow, statement.order_by(arrival.c.fragment_number, arrival.c.id))
 
@@ -452,13 +460,13 @@ def reported_objects(connection: Connection, arrival_id: int) -> list[ReportedOb
     return _REPORTED.many(connection, arrival_id=arrival_id)
 
 
-def get_assembly(connection: Connection, from_address: str, fragment_id: str) -> str | None:
-    """Return the stored state of a group of fragments."""
-    statement = select(assembly.c.machine).where(
+def get_assembly(connection: Connection, from_address: str, fragment_id: str) -> tuple[str, str] | None:
+    """Return state and machine of a group of fragments."""
+    statement = select(assembly.c.state, assembly.c.machine).where(
         assembly.c.from_address == from_address, assembly.c.fragment_id == fragment_id
     )
     row = connection.execute(statement).first()
-    return None if row is None else str(row[0])
+    return None if row is None else (str(row[0]), str(row[1]))
 
 
 def put_assembly(
@@ -488,13 +496,13 @@ def set_assembly_state(connection: Connection, from_address: str, fragment_id: s
     connection.execute(statement.values(state=state, due_at=None))
 
 
-def assemblies_to_join(connection: Connection) -> list[tuple[str, str]]:
+def assemblies_to_join(connection: Connection, now: float) -> list[tuple[str, str]]:
     """Return (sender, fragment id) of the groups that are complete."""
-    return _TO_JOIN.many(connection)
+    return _TO_JOIN.many(connection, now=now)
 
 
-def due_assemblies(connection: Connection, now: float) -> list[tuple[str, str, str]]:
-    """Return (sender, fragment id, state) of groups whose stored deadline has passed."""
+def due_assemblies(connection: Connection, now: float) -> list[tuple[str, str]]:
+    """Return (sender, fragment id) of groups whose stored deadline has passed."""
     return _DUE_ASSEMBLIES.many(connection, now=now)
 
 

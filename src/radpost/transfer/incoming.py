@@ -283,7 +283,9 @@ def decide(
         case Recognised():
             step = _recognised(mail, event)
         case Joined() if mail.phase is Phase.FRAGMENT:
-            step = replace(mail, phase=Phase.JOINED), ()
+            ended = (EndQuarantine(),) if mail.quarantined else ()
+            after = replace(mail, phase=Phase.JOINED, quarantined=False, reason=None, alarm=None)
+            step = after, (*switch_alarm(mail.alarm, None), *ended)
         case Opened(wanted) if mail.phase is Phase.FETCHED:
             step = replace(mail, phase=Phase.OPENED, wanted=wanted, tries=0), (Import(),)
         case Imported() if mail.phase in {Phase.FETCHED, Phase.OPENED}:

@@ -1,0 +1,211 @@
+"""Fragments and sets: any order, twice, too late, against each other (DESIGN 3: 4, 5, 6)."""
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from radpost.errors import DISK_FULL, INCOMPLETE_FRAGMENTS, INCOMPLETE_SET, PARTIAL_INCONSISTENT, RadpostError
+from radpost.gateway.operating import quarantine, replay
+from radpost.gateway.partners import Switches
+from radpost.store import incoming
+from radpost.testing.house import House, Pair
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+SMALL = Switches(max_mail_size=20_000, compression="never")
+WAIT = 259_200.0
+
+
+def states(house: House) -> list[str]:
+    with house.site.database.read() as connection:
+        return [row.state for row in reversed(incoming.recent_arrivals(connection, 100))]
+
+
+def imported(house: House) -> int:
+    with house.site.database.read() as connection:
+        return sum(
+            len(incoming.objects_of(connection, row.id)) for row in incoming.recent_arrivals(connection, 100)
+        )
+
+
+def receive_only(house: House, data: bytes) -> None:
+    """Receive and process one mail, but join nothing yet."""
+    house.receive(data)
+    for row in house.processor.next(10, frozenset()):
+        house.processor.work(row)
+
+
+def test_a_copy_that_comes_before_the_group_is_joined_does_not_prevent_the_joining(
+    make_pair: "Callable[..., Pair]", study: "Callable[..., list[Path]]"
+) -> None:
+    pair = make_pair(switches=SMALL)
+    pieces = pair.send(study(1, side=200))
+    for piece in (*reversed(pieces), pieces[0]):
+        receive_only(pair.b, piece)
+    pair.b.process()
+    assert imported(pair.b) == 1
+    assert states(pair.b) == ["joined"] * (len(pieces) + 1) + ["receipt owed"]
+
+
+def test_a_copy_that_comes_while_the_group_is_joined_does_not_wait_for_ever(
+    make_pair: "Callable[..., Pair]", study: "Callable[..., list[Path]]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = make_pair(switches=SMALL)
+    pieces = pair.send(study(1, side=200))
+    for piece in pieces:
+        receive_only(pair.b, piece)
+    spool = pair.b.site.spool
+    honest = type(spool).writer
+
+    def writer(self: object) -> object:
+        monkeypatch.undo()
+        receive_only(pair.b, pieces[1])
+        return honest(self)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(spool), "writer", writer)
+    pair.b.process()
+    assert states(pair.b).count("fragment waiting") == 0
+    assert imported(pair.b) == 1
+
+
+def test_invariant_4_a_missing_fragment_alarms_and_ends_the_alarm_when_it_comes_after_all(
+    make_pair: "Callable[..., Pair]", study: "Callable[..., list[Path]]"
+) -> None:
+    pair = make_pair(switches=SMALL)
+    pieces = pair.send(study(1, side=200))
+    for piece in pieces[1:]:
+        pair.b.take(piece)
+    pair.b.clock.now += WAIT + 1
+    pair.b.timekeeper.step()
+    assert set(states(pair.b)) == {"quarantined"}
+    assert {code for code, _ in pair.b.alarms()} == {INCOMPLETE_FRAGMENTS.code}
+    pair.b.take(pieces[0])
+    assert imported(pair.b) == 1
+    assert states(pair.b) == ["joined"] * len(pieces) + ["receipt owed"]
+    assert quarantine(pair.b.site) == []
+    assert pair.b.alarms() == []
+
+
+def test_a_replayed_fragment_is_not_counted_twice(
+    make_pair: "Callable[..., Pair]", study: "Callable[..., list[Path]]"
+) -> None:
+    pair = make_pair(switches=SMALL)
+    pieces = pair.send(study(1, side=200))
+    for piece in pieces[1:]:
+        pair.b.take(piece)
+    pair.b.clock.now += WAIT + 1
+    pair.b.timekeeper.step()
+    replay(pair.b.site, quarantine(pair.b.site)[0].id)
+    pair.b.process()
+    assert states(pair.b).count("fragment waiting") == 1
+    pair.b.take(pieces[0])
+    assert imported(pair.b) == 1
+
+
+def test_invariant_5_contradicting_fragments_are_quarantined_in_one_step(
+    make_pair: "Callable[..., Pair]", study: "Callable[..., list[Path]]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crash between the finding and the quarantine would leave fragments that nothing ever looks at."""
+    pair = make_pair(switches=SMALL)
+    first, *_, last = pair.send(study(1, side=200))
+    pair.b.take(first)
+    pair.b.take(last)
+    number = pair.b.receive(last.replace(b"total=", b"total=9", 1))
+    (row,) = pair.b.processor.next(4, frozenset())
+    commits = 0
+    honest = type(pair.b.site.database).write
+
+    def write(self: object) -> object:
+        nonlocal commits
+        commits += 1
+        return honest(self)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(pair.b.site.database), "write", write)
+    pair.b.processor.work(row)
+    monkeypatch.undo()
+    assert commits == 2, "what the outside says, and what follows from it"
+    assert pair.b.arrival(number).code == PARTIAL_INCONSISTENT.code
+    assert set(states(pair.b)) == {"quarantined"}
+
+
+def test_a_full_disk_only_delays_the_joining(
+    make_pair: "Callable[..., Pair]", study: "Callable[..., list[Path]]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = make_pair(switches=SMALL)
+    for piece in pair.send(study(1, side=200)):
+        receive_only(pair.b, piece)
+
+    def full(_self: object) -> None:
+        raise RadpostError(DISK_FULL)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(pair.b.site.spool), "writer", full)
+        assert pair.b.processor.join_due() == 0
+        assert pair.b.processor.join_due() == 0, "not again at once"
+    assert set(states(pair.b)) == {"fragment waiting"}
+    pair.b.clock.now += 61
+    pair.b.process()
+    assert imported(pair.b) == 1
+
+
+def test_a_fragment_in_time_is_not_given_up_by_a_late_look_at_the_clock(
+    make_pair: "Callable[..., Pair]", study: "Callable[..., list[Path]]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = make_pair(switches=SMALL)
+    pieces = pair.send(study(1, side=200))
+    for piece in pieces[:-1]:
+        pair.b.take(piece)
+    pair.b.clock.now += WAIT + 1
+    honest = incoming.due_assemblies
+
+    def due(connection: object, now: float) -> object:
+        monkeypatch.undo()
+        found = honest(connection, now)  # type: ignore[arg-type]
+        receive_only(pair.b, pieces[-1])
+        return found
+
+    monkeypatch.setattr(incoming, "due_assemblies", due)
+    pair.b.timekeeper.step()
+    pair.b.process()
+    assert imported(pair.b) == 1
+
+
+def test_a_part_in_time_is_not_forgotten_by_a_late_look_at_the_clock(
+    make_pair: "Callable[..., Pair]", study: "Callable[..., list[Path]]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = make_pair(switches=Switches())
+    first, second = pair.send(study(2))
+    pair.b.take(first)
+    pair.b.clock.now += 3601
+    honest = incoming.due_sets
+
+    def due(connection: object, now: float) -> object:
+        monkeypatch.undo()
+        found = honest(connection, now)  # type: ignore[arg-type]
+        pair.b.take(second)
+        return found
+
+    monkeypatch.setattr(incoming, "due_sets", due)
+    pair.b.timekeeper.step()
+    with pair.b.site.database.read() as connection:
+        (row,) = incoming.recent_sets(connection, 10)
+    assert (row.state, row.due_at) == ("complete", None)
+    assert pair.b.alarms() == []
+
+
+def test_invariant_6_an_incomplete_set_is_imported_as_it_comes_and_alarms_until_it_is_whole(
+    make_pair: "Callable[..., Pair]", study: "Callable[..., list[Path]]"
+) -> None:
+    pair = make_pair(switches=Switches())
+    mails = pair.send(study(3))
+    pair.b.take(mails[2])
+    assert imported(pair.b) == 1
+    pair.b.clock.now += 3601
+    pair.b.timekeeper.step()
+    assert [code for code, _ in pair.b.alarms()] == [INCOMPLETE_SET.code]
+    pair.b.take(mails[0])
+    pair.b.take(mails[1])
+    assert pair.b.alarms() == []
+    assert imported(pair.b) == 3
