@@ -3,21 +3,32 @@
 ``python -m benchmarks.pacs DIRECTORY`` prints its port, then one line per object: data set hash and time.
 """
 
+import contextlib
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from radpost.dicom.incoming import IncomingObject, StoreContext
+from radpost.dicom.scp import ServerConfig, StorageServer
 from radpost.dicom.session import AssociationInfo
 from radpost.testing.store_scp import ReceivingPacs
 
+_MEMORY: Final = Path("/dev/shm")
+
 
 class _Telling(ReceivingPacs):
+    """As cheap as a receiver can be that proves what came: nothing is synced, files stand in memory."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self._server = StorageServer(ServerConfig(port=0, sync=False), self)
+
     def store(self, association: AssociationInfo, context: StoreContext, data: IncomingObject) -> int:
         status = super().store(association, context, data)
         sys.stdout.write(f"{data.dataset_sha256} {time.monotonic()}\n")
@@ -78,7 +89,10 @@ class PacsProcess:
 
 def main(directory: Path) -> None:
     """Run until standard input ends."""
-    with _Telling(directory) as server:
+    with contextlib.ExitStack() as stack:
+        if _MEMORY.is_dir():
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=_MEMORY)))
+        server = stack.enter_context(_Telling(directory))
         print(server.port, flush=True)
         sys.stdin.read()
 

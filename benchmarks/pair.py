@@ -29,7 +29,7 @@ PASSWORD: Final = "bench"
 USERS: Final = {SENDER: PASSWORD, RECEIVER: PASSWORD, BARE: PASSWORD}
 CALLED: Final = "KLINIK_B"
 CALLING: Final = "KLINIK_A"
-QUIET_SECONDS: Final = 0.2
+QUIET_SECONDS: Final = 0.05
 FIELD: Final = Switches()
 """The field's dialect: one object per mail, base64 inside, plain receipts."""
 PEER: Final = RADPOST_PEER

@@ -40,7 +40,8 @@ from radpost.words import Priority
 OPEN: Final = "open"
 CLOSED: Final = "closed"
 MOST_ALARMS: Final = 500
-STREAM_BATCH_BYTES: Final = 12_000_000
+STREAM_BATCH_BYTES: Final = 11_000_000
+"""Of native pixels so much fits into one mail of the default size, by the bound that planning takes."""
 STREAM_BATCH_SECONDS: Final = 2.0
 
 

@@ -24,7 +24,8 @@ LINE: Final = 57
 """Raw bytes per line of 76 base64 characters (RFC 2045 6.8)."""
 IDENTITY: Final = frozenset({"7bit", "8bit", "binary"})
 
-_WINDOW: Final = 1 << 17
+_WINDOW: Final = 28 << 10
+"""CPython takes another way of searching from 30,000 bytes on, which is seven times slower here."""
 _BLOCK: Final = LINE << 13
 _JUNK: Final = bytes(
     set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=")
