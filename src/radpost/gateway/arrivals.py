@@ -68,7 +68,7 @@ def apply_incoming(
         ended_at=now if after.phase in incoming_machine.ENDED else None,
     )
     about = About(arrival_id=arrival_id)
-    write_records(connection, actions, f"mail {arrival_id} from {row.partner or 'unknown'}", now, about)
+    write_records(connection, actions, alarm_subject(arrival_id), now, about)
     if after.phase is not before.phase:
         journal.note(
             connection,
@@ -107,6 +107,11 @@ def apply_incoming(
     if after.phase in incoming_machine.ENDED and not after.quarantined:
         objects.release_blob(connection, row.sha256, now)
     return after
+
+
+def alarm_subject(arrival_id: int) -> str:
+    """Return what an arrival's alarms are about; the same before and after its sender is known."""
+    return f"mail {arrival_id}"
 
 
 def _owe(

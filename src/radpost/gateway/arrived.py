@@ -12,6 +12,7 @@ from typing import Final
 from radpost.agit.survey import MailKind
 from radpost.errors import NOT_FOUND, RadpostError
 from radpost.gateway import machines
+from radpost.gateway.arrivals import alarm_subject
 from radpost.gateway.phrases import Language
 from radpost.gateway.site import Site
 from radpost.gateway.views import NOT_REPORTED, Explained, Step, TruthView, explained, timeline
@@ -142,7 +143,7 @@ def _view(site: Site, stored: IncomingSetRow | None, rows: Sequence[ArrivalRow])
         }
         events = lookups.events_of_arrivals(connection, [row.id for row in rows])
         parts = incoming.parts(connection, stored.partner, stored.set_id) if stored else []
-        subjects = [f"mail {row.id} from {row.partner or 'unknown'}" for row in rows]
+        subjects = [alarm_subject(row.id) for row in rows]
         if stored:
             subjects.append(f"set {stored.set_id} from {stored.partner}")
         alarms = [

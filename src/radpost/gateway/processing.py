@@ -49,7 +49,7 @@ from radpost.transfer.policy import Quarantine, judge
 from radpost.words import Verdict
 
 HEADER_BYTES: Final = 256 * 1024
-RATIO_FLOOR: Final = 512_000_000
+RATIO_FLOOR: Final = 128_000_000
 """Up to here a mail may unfold whatever its ratio: masks of a segmentation compress a thousand to one."""
 
 
@@ -168,7 +168,7 @@ class Processor:
                 partner=partner.name if partner else None,
                 from_address=outside.from_address.lower(),
                 message_id=outside.message_id,
-                receipt_to="" if _automatic(outside.root.headers) else outside.receipt_to,
+                receipt_to="" if _automatic(row, outside.root.headers) else outside.receipt_to,
                 set_id=set_info.set_id if set_info else "",
                 set_part=set_info.part if set_info else None,
                 set_total=set_info.total if set_info else None,
@@ -195,7 +195,7 @@ class Processor:
                 partner=partner.name if partner else None,
                 from_address=from_address,
                 message_id=headers.message_id() or "",
-                receipt_to="" if report or _automatic(headers) else asked,
+                receipt_to="" if report or _automatic(row, headers) else asked,
             )
 
     def _foreign(self, row: ArrivalRow) -> None:
@@ -203,6 +203,12 @@ class Processor:
         with self._site.database.write() as connection:
             apply_incoming(self._site, connection, row.id, [machine.Recognised(machine.Kind.FOREIGN)], now)
             incoming.set_entry_of_arrival(connection, row.id, "foreign")
+
+    def _leave(self, connection: Connection, arrival_id: int, reason: Reason, now: float) -> None:
+        foreign = machine.Recognised(machine.Kind.FOREIGN)
+        journal.note(connection, "cannot be read", now, arrival_id=arrival_id, code=reason.code)
+        apply_incoming(self._site, connection, arrival_id, [foreign], now)
+        incoming.set_entry_of_arrival(connection, arrival_id, "foreign")
 
     # --- reports ----------------------------------------------------------------------------------------
 
@@ -226,9 +232,7 @@ class Processor:
         self._ring_outgoing()
 
     def _sealed_receipts(self, row: ArrivalRow, content: Content, partner: Partner, *, alone: bool) -> None:
-        ring = self._site.keys.ring()
-        signature = content.signature
-        signed = signature.verdict is Verdict.GOOD and ring.belongs(signature.fingerprint, partner.name)
+        signed = self._verdict(content, partner) is Verdict.GOOD
         now = self._site.clock()
         with self._site.database.write() as connection:
             ours = False
@@ -274,6 +278,7 @@ class Processor:
         ) as content:
             parts = studies(content).parts
             if content.reports:
+                self._refuse_forged(outside, content, partner)
                 # with objects beside it the mail is data too, and ends as that
                 self._sealed_receipts(row, content, partner, alone=not parts)
                 if not parts:
@@ -295,11 +300,7 @@ class Processor:
 
     def _judge(self, outside: Survey, partner: Partner, content: Content) -> Judged:
         """Apply the signature policy and the binding; raise what sends the mail to quarantine."""
-        signature = content.signature
-        verdict = signature.verdict
-        known = self._site.keys.ring().belongs(signature.fingerprint, partner.name)
-        if verdict is Verdict.GOOD and not known:
-            verdict = Verdict.WRONG_SIGNER
+        verdict = self._verdict(content, partner)
         if not content.encrypted and not partner.switches.clear:
             raise RadpostError(UNENCRYPTED)
         ruling = judge(partner.settings.policy, verdict)
@@ -307,7 +308,25 @@ class Processor:
             raise RadpostError(ruling.reason, f"signature: {verdict.value}")
         if content.inner is not None:
             self._check_binding(outside, content.inner)
-        return Judged(partner, verdict, signature.fingerprint, content.set_info, tuple(content.warnings))
+        fingerprint = content.signature.fingerprint
+        return Judged(partner, verdict, fingerprint, content.set_info, tuple(content.warnings))
+
+    def _verdict(self, content: Content, partner: Partner) -> Verdict:
+        """Return what the signature is worth: a good one counts only if its key is confirmed for From."""
+        signature = content.signature
+        if signature.verdict is not Verdict.GOOD:
+            return signature.verdict
+        known = self._site.keys.ring().belongs(signature.fingerprint, partner.name)
+        return Verdict.GOOD if known else Verdict.WRONG_SIGNER
+
+    def _refuse_forged(self, outside: Survey, content: Content, partner: Partner) -> None:
+        """Keep reports from counting as unsigned ones if what signs them speaks against them."""
+        verdict = self._verdict(content, partner)
+        ruling = judge(partner.settings.policy, verdict)
+        if verdict in {Verdict.BAD, Verdict.WRONG_SIGNER} and isinstance(ruling, Quarantine):
+            raise RadpostError(ruling.reason, f"signature: {verdict.value}")
+        if content.inner is not None:
+            self._check_binding(outside, content.inner)
 
     def _check_binding(self, outside: Survey, inner: Headers) -> None:
         """Compare what is repeated inside the signed part with the outside (DESIGN 4 "Binding")."""
@@ -328,8 +347,8 @@ class Processor:
             raise RadpostError(BINDING_MISMATCH, "SETID")
 
     def _wanted(self, row: ArrivalRow, outside: Survey, content: Content, partner: Partner) -> bool:
-        asked = outside.receipt_to or content.receipt_to
-        automatic = row.envelope_from == "" or _automatic(outside.root.headers)
+        asked = content.receipt_to or outside.receipt_to
+        automatic = _automatic(row, outside.root.headers)
         return machine.receipt_allowed(
             machine.Kind.DATA,
             asked=bool(asked) and bool(outside.message_id),
@@ -411,6 +430,10 @@ class Processor:
             if fresh is None:
                 return
             partner = self._site.partners.by_address(fresh.from_address) if fresh.from_address else None
+            if fresh.kind == "" and partner is None and _shared(fresh):
+                # nothing says that it is for us: it stays where it is, like any letter (DESIGN 12)
+                self._leave(connection, row.id, reason, now)
+                return
             wanted = partner is not None and machine.receipt_allowed(
                 machine.Kind.DATA,
                 asked=bool(fresh.receipt_to) and bool(fresh.message_id),
@@ -419,14 +442,24 @@ class Processor:
             )
             incoming.update_arrival(connection, row.id, detail=detail)
             events: list[machine.IncomingEvent] = []
-            if fresh.kind in {MailKind.SEALED.value, MailKind.CLEAR.value, ""}:
+            stranger = reason is UNKNOWN_SENDER and not fresh.set_id
+            if fresh.kind in {MailKind.SEALED.value, MailKind.CLEAR.value, ""} and not stranger:
                 events.append(machine.Recognised(machine.Kind.DATA, wanted))
+            else:
+                # kept here for a replay; whether the one in the mailbox is ours is not known
+                incoming.set_entry_of_arrival(connection, row.id, "foreign")
             events.append(machine.Failed(reason, passing=reason in PASSING))
             apply_incoming(self._site, connection, row.id, events, now)
         self._site.bells.receipts.ring()
 
 
-def _automatic(headers: Headers) -> bool:
-    """Tell whether a mail was made by a machine in answer to another (RFC 3834 5)."""
+def _automatic(row: ArrivalRow, headers: Headers) -> bool:
+    """Tell whether a mail was made by a machine in answer to another (RFC 3834 5, RFC 5321 4.5.5)."""
     value = (headers.get("Auto-Submitted") or "no").split(";")[0].strip().lower()
-    return value != "no"
+    null = row.envelope_from == "" or (headers.get("Return-Path") or "").strip() == "<>"
+    return null or value != "no"
+
+
+def _shared(row: ArrivalRow) -> bool:
+    """Tell whether a mail was fetched from a mailbox, which others may read too."""
+    return row.source.partition(":")[0] in {"imap", "pop3"}

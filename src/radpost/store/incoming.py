@@ -304,7 +304,10 @@ _ENTRY_BY_HASH = rows.Query(
 )
 _ENTRY_OF_ARRIVAL = rows.Statement(
     update(mailbox_entry)
-    .where(mailbox_entry.c.arrival_id == bindparam("arrival"), mailbox_entry.c.state == "stored")
+    .where(
+        mailbox_entry.c.arrival_id == bindparam("arrival"),
+        (mailbox_entry.c.state == "stored") | (mailbox_entry.c.state == "foreign"),
+    )
     .values(state=bindparam("new_state"))
 )
 _SET_ENTRY = rows.Statement(
@@ -655,7 +658,7 @@ def set_entries(connection: Connection, mailbox: str, validity: str, uids: Seque
 
 
 def set_entry_of_arrival(connection: Connection, arrival_id: int, state: str) -> None:
-    """Store whether the mail of a mailbox entry is ours; entries that are gone stay gone."""
+    """Store whether the mail of a mailbox entry is ours; what was moved or deleted stays so."""
     _ENTRY_OF_ARRIVAL.run(connection, {"arrival": arrival_id, "new_state": state})
 
 
