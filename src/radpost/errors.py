@@ -335,6 +335,14 @@ FILE_CHANGED = _r(
     "Eine Datei änderte sich beim Lesen; es wurde nichts gesendet; senden Sie erneut, wenn sie fertig ist.",
 )
 
+RETRIEVE_INCOMPLETE = _r(
+    417,
+    "retrieve-incomplete",
+    Side.PACS,
+    "The PACS did not hand out all objects of the study; it is asked again, then what came is sent.",
+    "Das PACS gab nicht alle Objekte der Studie heraus; es wird erneut gefragt, dann das Erhaltene gesendet.",
+)
+
 # 500 sets
 INCOMPLETE_SET = _r(
     501,

@@ -4,6 +4,7 @@ A destination that is down stops nothing but itself. Per object: the original tr
 takes it, else a lossless conversion whose pixels are proven equal, else it stays, with code and remedy.
 """
 
+import hashlib
 import ssl
 import time
 from collections.abc import Sequence
@@ -159,6 +160,8 @@ class Deliverer:
         reply = sender.send(Outgoing(path, row.sop_class_uid, row.sop_instance_uid, syntax, offset))
         detail = f"status {reply.status:04X}"
         if reply.padded:
+            before = _dataset_sha256(path, offset, b"")
+            changed = (changed[0] if changed else before, _dataset_sha256(path, offset, b"\0"))
             detail += ", one NUL added to a data set of odd length (PS3.5 A.5)"
         return _Result(row, machine.Answered(reply.status), detail, changed)
 
@@ -259,6 +262,15 @@ def server_tls(site: Site, files: TlsFiles | None) -> ssl.SSLContext | None:
     except (OSError, ssl.SSLError) as error:
         raise RadpostError(TLS_FAILED, "certificate, key or CA for DICOM is not usable") from error
     return context
+
+
+def _dataset_sha256(path: Path, offset: int, tail: bytes) -> str:
+    """Return the hash of a data set with the bytes that were added to it on the wire."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        digest = hashlib.file_digest(file, "sha256")
+    digest.update(tail)
+    return digest.hexdigest()
 
 
 def _dataset_offset(path: Path) -> int:

@@ -7,10 +7,17 @@ from radpost.dicom.find import find_study
 from radpost.dicom.incoming import IncomingObject, StoreContext
 from radpost.dicom.retrieve import get_study, move_study
 from radpost.dicom.scu import Peer
-from radpost.errors import CONFIG_INVALID, PACS_UNREACHABLE, STUDY_NOT_FOUND, RadpostError
+from radpost.errors import (
+    CONFIG_INVALID,
+    PACS_UNREACHABLE,
+    RETRIEVE_INCOMPLETE,
+    STUDY_NOT_FOUND,
+    RadpostError,
+)
 from radpost.gateway.config import Pacs
 from radpost.gateway.delivering import client_tls
 from radpost.gateway.ingest import Collector, Origin, Wanted, keep_object
+from radpost.gateway.partners import Partner
 from radpost.gateway.site import Site
 from radpost.store import journal, retrievals
 from radpost.store.retrievals import RetrievalRow
@@ -50,7 +57,7 @@ class Retriever:
         if pacs is None:
             raise RadpostError(CONFIG_INVALID, "the configuration has no [pacs]")
         partner = self.site.partners.by_name(row.partner)
-        origin = Origin(f"pacs:{row.id}", partner, Priority(row.priority), whole=True)
+        origin = self._origin(row, partner)
         peer = peer_of(self.site, pacs)
         if find_study(peer, row.study_uid) is None:
             raise RadpostError(STUDY_NOT_FOUND)
@@ -63,6 +70,10 @@ class Retriever:
         self.site.bells.collect.ring()
         return count
 
+    @staticmethod
+    def _origin(row: RetrievalRow, partner: Partner) -> Origin:
+        return Origin(f"pacs:{row.id}", partner, Priority(row.priority), whole=True)
+
     def _move(self, peer: Peer, pacs: Pacs, row: RetrievalRow, origin: Origin) -> int:
         """C-MOVE to our own storage SCP, which knows for whom the study is (PS3.4 C.4.2)."""
         self.wanted.expect(row.study_uid, origin)
@@ -71,7 +82,7 @@ class Retriever:
         finally:
             self.wanted.forget(row.study_uid, origin)
         if result.failed:
-            raise RadpostError(STUDY_NOT_FOUND, f"{result.failed} objects could not be fetched")
+            raise RadpostError(RETRIEVE_INCOMPLETE, f"{result.failed} objects could not be fetched")
         return result.completed + result.warning
 
     def _get(self, peer: Peer, row: RetrievalRow, origin: Origin) -> int:
@@ -81,12 +92,14 @@ class Retriever:
         result = get_study(peer, row.study_uid, self.site.spool.tmp, take=take)
         if result.failed or result.refused:
             missing = result.failed + result.refused
-            raise RadpostError(STUDY_NOT_FOUND, f"{missing} objects could not be fetched")
+            raise RadpostError(RETRIEVE_INCOMPLETE, f"{missing} objects could not be fetched")
         return result.completed
 
     def _failed(self, row: RetrievalRow, error: RadpostError) -> None:
         now = self.site.clock()
         final = row.attempts + 1 >= TRIES or error.reason in {STUDY_NOT_FOUND, CONFIG_INVALID}
+        # What came is never withheld (invariant 6): it goes out with the alarm that it is not all.
+        partial = final and error.reason is RETRIEVE_INCOMPLETE
         self.site.log.warning("study not fetched", retrieval=row.id, code=error.reason.code)
         with self.site.database.write() as connection:
             retrievals.change(
@@ -99,8 +112,12 @@ class Retriever:
                 detail=error.detail,
                 done_at=now if final else None,
             )
+            if partial:
+                partner = self.site.partners.by_name(row.partner)
+                Collector(self.site).flush(connection, self._origin(row, partner), now)
             if final or error.reason is PACS_UNREACHABLE:
                 journal.raise_alarm(connection, error.reason.code, f"retrieval {row.id}", error.detail, now)
+        self.site.bells.collect.ring()
 
 
 def peer_of(site: Site, pacs: Pacs) -> Peer:

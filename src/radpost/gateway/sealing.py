@@ -134,7 +134,7 @@ class Sealer:
 
     def _item(self, partner: Partner, member: Member, study_uid: str) -> Item:
         path = self._site.spool.path(member.file_sha256)
-        is_dicom = member.media_type == names.DICOM_TYPE
+        is_dicom = member.kind == "dicom"
         compression = partner.switches.compression
         compressible = compression == "always" or (compression == "auto" and _gains(path))
         return Item(

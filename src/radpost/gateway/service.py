@@ -122,7 +122,7 @@ class Gateway:
         self._run("receipts", bells.receipts, lambda: self._receipts.write_due() > 0)
         self._run("timers", bells.timers, self._time)
         if site.config.pacs is not None:
-            self._run("retrieve", Bell(), self._retriever.step)
+            self._run("retrieve", bells.retrieve, self._retriever.step)
         self._spread("ring-submit", bells.submit, [bell.ring for bell in self._submit_bells])
         self._spread("ring-open", bells.open, [bell.ring for bell in self._open_bells])
         self._spread("ring-deliver", bells.deliver, [bell.ring for bell in self._deliver_bells])

@@ -55,6 +55,7 @@ class Bells:
     receipts: Bell = field(default_factory=Bell)
     timers: Bell = field(default_factory=Bell)
     mailbox: Bell = field(default_factory=Bell)
+    retrieve: Bell = field(default_factory=Bell)
 
     def all(self) -> tuple[Bell, ...]:
         """Return every bell."""
@@ -67,6 +68,7 @@ class Bells:
             self.receipts,
             self.timers,
             self.mailbox,
+            self.retrieve,
         )
 
 
