@@ -125,7 +125,11 @@ def burst(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bu
                     )
                 arrivals[name].append(number)
         wake(load(exchange.a.config_path))
-        wait_for(lambda: at_rest(exchange.a), "every mail came to an end", 100, step=0.5)
+        try:
+            wait_for(lambda: at_rest(exchange.a), "every mail came to an end", 60, step=0.5)
+        except AssertionError as error:
+            late = [row for row in rows(exchange.a, schema.arrival) if row["state"] not in ENDED]
+            raise AssertionError(f"{error}: {late}\n{exchange.a.log()[-3000:]}") from None
         yield Burst(exchange, vectors, arrivals, peak_kb(exchange.a))
 
 
