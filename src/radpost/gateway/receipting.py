@@ -28,11 +28,13 @@ from radpost.store.spool import Stored
 from radpost.transfer import incoming as incoming_machine
 from radpost.transfer import outgoing as mail_machine
 from radpost.transfer import submission as submission_machine
+from radpost.transfer.outgoing import OutgoingMail
 from radpost.transfer.receipt import Outcome, evidence_of, interpret, truths_of
 from radpost.transfer.submission import Reply
 from radpost.words import Priority
 
 RETRY_SECONDS: Final = 60.0
+UNSIGNED: Final = " (unsigned)"
 _FINAL: Final = frozenset({Reply.REFUSED, Reply.TOO_LARGE, Reply.ADDRESS_UNKNOWN})
 _BOUNCES: Final = {
     BounceClass.MAILBOX_FULL: mail_machine.Bounce.MAILBOX_FULL,
@@ -144,6 +146,7 @@ class Receipts:
                 ],
             )
             incoming.update_receipt(connection, row.id, state="written")
+            journal.end_alarm(connection, None, f"receipts to {row.partner}", now)
 
     def _mail(self, row: incoming.ReceiptRow, partner: Partner) -> letters.ReceiptMail:
         with self._site.database.read() as connection:
@@ -229,10 +232,14 @@ class Receipts:
         event = mail_machine.ReceiptArrived(
             generation=found.generation, outcome=outcome, signed=reported.signed, matched=matched
         )
-        self._outbox.mail_event(connection, found.mail_id, event, now)
-        if matched:
-            outgoing.update_mail(connection, found.mail_id, reported_at=now, disposition=str(disposition))
-            self._truths(connection, found.mail_id, outcome, reported, now)
+        before = machines.load(OutgoingMail, outgoing.get_mail(connection, found.mail_id).machine)
+        after = self._outbox.mail_event(connection, found.mail_id, event, now)
+        if matched and _is_news(outcome, found.generation, before, after):
+            said = str(disposition) + ("" if reported.signed else UNSIGNED)
+            if reported.signed or before.phase is not mail_machine.Phase.CONFIRMED:
+                outgoing.update_mail(connection, found.mail_id, reported_at=now, disposition=said)
+            if reported.signed or reported.partner.switches.trust_unsigned_receipts:
+                self._truths(connection, found.mail_id, outcome, reported, now)
         return True
 
     def apply_bounce(self, connection: Connection, dsn: Dsn, now: float) -> bool:
@@ -271,20 +278,33 @@ class Receipts:
         evidence = evidence_of(outcome, objects=len(rows))
         common = {truth.value: answer.value for truth, answer in truths_of(evidence).items()}
         listed = {}
-        if reported.details is not None and reported.signed:
-            listed = {item.sha256: item for item in reported.details.objects}
+        details = reported.details
+        about = reported.mdn.original_message_id
+        if details is not None and reported.signed and details.original_message_id == about:
+            listed = {item.sha256: item for item in details.objects}
         for row in rows:
+            if not reported.signed and json.loads(row.truths or "{}").get("signed"):
+                continue  # anybody can write an unsigned report
             truths: dict[str, object] = dict(common)
             item = listed.get(row.file_sha256)
             if item is not None:
+                # of an object that was not stored only this is certain: it was fetched, and it is not there
                 stored = item.state in {"imported", "present"}
-                truths.update(
-                    fetched="yes", decrypted="yes", verified="yes", imported="yes" if stored else "no"
-                )
+                truths.update(fetched="yes", imported="yes" if stored else "no")
+                if stored:
+                    truths.update(decrypted="yes", verified="yes")
                 truths["code"] = item.code
             truths["at"] = now
             truths["evidence"] = evidence.value
+            truths["signed"] = reported.signed
             outgoing.set_truths(connection, mail_id, row.position, json.dumps(truths))
+
+
+def _is_news(outcome: Outcome, generation: int, before: OutgoingMail, after: OutgoingMail) -> bool:
+    """Tell whether a report says something of the mail as it is: a success does, a late failure does not."""
+    if outcome in {Outcome.DONE, Outcome.WARNING}:
+        return True
+    return generation == before.generation and after.phase not in mail_machine.CONFIRMED
 
 
 def _boundary() -> str:
