@@ -19,7 +19,15 @@ from radpost.cli.key import print_imported
 from radpost.errors import BAD_COMMAND, NOT_FOUND, RadpostError
 from radpost.gateway import keyring
 from radpost.gateway.config import Address, AeTitle, is_loopback
-from radpost.gateway.partners import RADPOST_PEER, Partner, Route, Settings, Switches, encode
+from radpost.gateway.partners import (
+    RADPOST_PEER,
+    Partner,
+    Route,
+    Settings,
+    Switches,
+    encode,
+    refuse_contradictions,
+)
 from radpost.gateway.site import Site, wake
 from radpost.store import partners as statements
 from radpost.transfer.policy import default_policy
@@ -95,6 +103,7 @@ def add(
             route=_route(route, route_ca) if route else settings.route,
             destination=_destinations(site, destination) if destination else settings.destination,
         )
+        refuse_contradictions(settings)
         row = statements.PartnerRow(
             name=_convert(name, _Name, "NAME"),
             ae_title=_convert(ae_title or (existing.ae_title if existing else ""), AeTitle, "--ae-title"),

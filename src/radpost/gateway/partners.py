@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct, field
 
+from radpost.errors import CONFIG_INVALID, RadpostError
 from radpost.words import SignaturePolicy
 
 
@@ -75,6 +76,22 @@ RADPOST_PEER = Switches(
     streaming=True,
 )
 """The switches between two Radpost gateways: packed mails, lean inside, signed receipts per object."""
+
+
+def refuse_contradictions(settings: Settings) -> None:
+    """Refuse settings that cannot stand together.
+
+    Raises:
+        RadpostError: CONFIG_INVALID.
+    """
+    if not settings.switches.teleradiology:
+        return
+    if settings.switches.clear:
+        raise RadpostError(CONFIG_INVALID, "teleradiology: nothing may come unencrypted; set clear=false")
+    if settings.route is not None and settings.route.security == "none":
+        raise RadpostError(
+            CONFIG_INVALID, "teleradiology: the route must be encrypted; use 'tls' or 'starttls'"
+        )
 
 
 def encode(settings: Settings) -> str:

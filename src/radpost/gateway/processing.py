@@ -62,6 +62,7 @@ class Judged:
     fingerprint: str | None
     set_info: SetInfo | None
     warnings: tuple[str, ...] = ()
+    relays: int = 0
 
 
 class Processor:
@@ -309,7 +310,8 @@ class Processor:
         if content.inner is not None:
             self._check_binding(outside, content.inner)
         fingerprint = content.signature.fingerprint
-        return Judged(partner, verdict, fingerprint, content.set_info, tuple(content.warnings))
+        relays = len(outside.root.headers.get_all("Received"))
+        return Judged(partner, verdict, fingerprint, content.set_info, tuple(content.warnings), relays)
 
     def _verdict(self, content: Content, partner: Partner) -> Verdict:
         """Return what the signature is worth: a good one counts only if its key is confirmed for From."""
@@ -379,6 +381,10 @@ class Processor:
                 imported,
             ]
             apply_incoming(self._site, connection, row.id, events, now)
+            if judged.partner.switches.teleradiology:
+                journal.note(
+                    connection, "mail servers between", now, arrival_id=row.id, detail=str(judged.relays)
+                )
             for warning in judged.warnings:
                 journal.note(connection, "remark", now, arrival_id=row.id, detail=warning)
             self._count(connection, row, judged, prepared, now)

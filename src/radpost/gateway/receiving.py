@@ -1,6 +1,8 @@
 """Direct reception by SMTP and LMTP: 250 is said after the mail and its row are durable (DESIGN 12)."""
 
-from radpost.errors import DISK_FULL, QUARANTINE_FULL, RadpostError, Reason
+import ipaddress
+
+from radpost.errors import DISK_FULL, MAIL_REFUSED, QUARANTINE_FULL, RadpostError, Reason
 from radpost.gateway.arrivals import add_arrival
 from radpost.gateway.config import Receiver
 from radpost.gateway.site import Site
@@ -47,7 +49,11 @@ class ReceptionHandler:
         return QUARANTINE_FULL if held >= self._site.config.limits.quarantine_bytes else None
 
     def begin(self, envelope: Envelope) -> Reception:
-        """Start a spool file."""
+        """Start a spool file; a teleradiology partner's mail does not come in clear (DESIGN 12)."""
+        partner = self._site.partners.by_address(envelope.sender) if envelope.sender else None
+        clear = not envelope.tls and not _is_local(envelope.peer)
+        if partner is not None and partner.switches.teleradiology and clear:
+            raise RadpostError(MAIL_REFUSED, "teleradiology: the connection is not encrypted")
         return Reception(self._site.spool.writer(), envelope)
 
     def commit(self, sink: Reception) -> None:
@@ -69,6 +75,14 @@ class ReceptionHandler:
     def abort(self, sink: Reception) -> None:
         """Throw away what was written."""
         sink.writer.__exit__(None, None, None)
+
+
+def _is_local(peer: str) -> bool:
+    """Tell whether a mail was handed over on this machine: no network lies between."""
+    try:
+        return ipaddress.ip_address(peer.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
 
 
 def server_for(site: Site, receiver: Receiver) -> MailServer[Reception]:

@@ -270,6 +270,11 @@ class Submitter:
         route = self._route(row.route)
         if not self._start(row):
             return
+        if self._forbidden(row):
+            # a mail fails and names who must act; a receipt that is owed waits for the mended connection
+            reply = Reply.DEFERRED if row.kind == "receipt" else Reply.REFUSED
+            self._answer(row, reply, TLS_FAILED, "teleradiology: the mail connection is not encrypted")
+            return
         try:
             opened = self._site.spool.open(row.sha256)
         except RadpostError as error:
@@ -303,6 +308,14 @@ class Submitter:
                 journal.remember(connection, f"size {row.route}", str(outcome.limit), self._site.clock())
         text = str(outcome.reply) if outcome.reply is not None else outcome.detail
         self._answer(row, reply_of(outcome), outcome.reason, text, named=outcome.null_sender_refused)
+
+    def _forbidden(self, row: SubmissionRow) -> bool:
+        """Tell whether a teleradiology partner's mail would go over a connection in clear (DESIGN 12)."""
+        partner = next((item for item in self._site.partners.all() if item.name == row.partner), None)
+        if partner is None or not partner.switches.teleradiology:
+            return False
+        server = self._site.config.submission if row.route == "submission" else partner.settings.route
+        return server is not None and server.security == "none"
 
     def _start(self, row: SubmissionRow) -> bool:
         """Commit that the bytes may go out, before the first does."""
