@@ -8,7 +8,13 @@ import threading
 from contextlib import suppress
 from typing import Final, Protocol, cast
 
-from radpost.errors import LOGIN_FAILED, QUARANTINE_FULL, SERVER_UNREACHABLE, TLS_FAILED, RadpostError
+from radpost.errors import (
+    LOGIN_FAILED,
+    QUARANTINE_FULL,
+    SERVER_UNREACHABLE,
+    TLS_FAILED,
+    RadpostError,
+)
 from radpost.gateway.accounts import endpoint_of, login_of
 from radpost.gateway.alarms import write_records
 from radpost.gateway.arrivals import add_arrival

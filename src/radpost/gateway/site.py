@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -21,6 +21,9 @@ from radpost.gateway.partners import Partner, decode
 from radpost.store import partners as partner_statements
 from radpost.store.database import Database
 from radpost.store.spool import Spool
+
+if TYPE_CHECKING:
+    from radpost.transport.oauth import TokenSource
 
 PARTNER_CACHE_SECONDS: Final = 1.0
 
@@ -137,6 +140,8 @@ class Site:
     clock: Callable[[], float]
     random: Callable[[], float]
     log: structlog.stdlib.BoundLogger
+    tokens: "dict[str, TokenSource]" = field(default_factory=dict)
+    """Sources of access tokens, one per account and process."""
 
     @property
     def address(self) -> str:
