@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Final, Protocol, cast
 
 from radpost.errors import (
+    CONFIG_INVALID,
     LOGIN_FAILED,
     QUARANTINE_FULL,
     SERVER_UNREACHABLE,
@@ -35,7 +36,7 @@ OURS: Final = "ours"
 FOREIGN: Final = "foreign"
 MOVED: Final = "moved"
 FLAGGED: Final = "flagged"
-URGENT: Final = frozenset({TLS_FAILED, LOGIN_FAILED})
+URGENT: Final = frozenset({TLS_FAILED, LOGIN_FAILED, CONFIG_INVALID})
 DELETE_BATCH: Final = 100
 WAIT_SECONDS: Final = 60.0
 

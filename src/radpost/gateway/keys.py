@@ -5,13 +5,14 @@ that is made anew whenever the confirmed keys change.
 """
 
 import threading
+import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from radpost.errors import NO_USABLE_KEY, OWN_KEY_UNUSABLE, RadpostError
 from radpost.openpgp.engine import CompositeEngine
-from radpost.openpgp.keyring import Keyring
+from radpost.openpgp.keyring import Keyring, utcnow
 from radpost.openpgp.values import Engine
 from radpost.store import partners
 from radpost.store.database import Database
@@ -19,26 +20,30 @@ from radpost.store.database import Database
 PARALLEL_GNUPG: Final = 4
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
 class Ring:
-    """A snapshot: the engine, our signing key, and the confirmed keys of each partner (fingerprints)."""
+    """A snapshot: the engine, our keys and the confirmed keys of each partner (fingerprints).
+
+    Hold it as long as its engine is used: the engine ends with the last who holds the snapshot.
+    """
 
     engine: Engine
+    keyring: Keyring
     own: tuple[str, ...]
     by_partner: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def signer(self) -> str:
-        """Return our key.
+        """Return our key: the newest that can sign now.
 
         Raises:
             RadpostError: OWN_KEY_UNUSABLE.
         """
         if not self.own:
             raise RadpostError(OWN_KEY_UNUSABLE)
-        return self.own[0]
+        return next((key for key in self.own if self._usable("s", key)), self.own[0])
 
     def recipient(self, partner: str) -> str:
-        """Return the key to encrypt to for a partner: the one confirmed last (fail closed, invariant 7).
+        """Return the key to encrypt to for a partner: the one confirmed last of those usable now.
 
         Raises:
             RadpostError: NO_USABLE_KEY.
@@ -46,7 +51,12 @@ class Ring:
         keys = self.by_partner.get(partner, ())
         if not keys:
             raise RadpostError(NO_USABLE_KEY, f"partner {partner}")
-        return keys[-1]
+        # if none is usable the engine refuses (fail closed, invariant 7)
+        return next((key for key in reversed(keys) if self._usable("e", key)), keys[-1])
+
+    def _usable(self, purpose: str, fingerprint: str) -> bool:
+        cert = self.keyring.certs.get(fingerprint)
+        return cert is not None and bool(cert.usable(purpose, utcnow()))
 
     def belongs(self, fingerprint: str | None, partner: str) -> bool:
         """Tell whether a primary fingerprint is confirmed for a partner."""
@@ -61,8 +71,7 @@ class Keys:
         self._home = root / "gnupg"
         self._lock = threading.Lock()
         self._ring: Ring | None = None
-        self._keyring: Keyring | None = None
-        self._old: list[Keyring] = []
+        self._engines: list[weakref.finalize[[], Ring]] = []
         self._stale = True
         self._confirmed: frozenset[tuple[str, bytes]] = frozenset()
 
@@ -82,17 +91,17 @@ class Keys:
     def close(self) -> None:
         """End the engines."""
         with self._lock:
-            for keyring in (*self._old, *((self._keyring,) if self._keyring else ())):
-                keyring.close()
-            self._old, self._keyring, self._ring = [], None, None
+            for end in self._engines:
+                end()
+            self._engines, self._ring = [], None
 
     def _refresh(self) -> None:
         with self._database.read() as connection:
             rows = [row for row in partners.keys(connection) if row.confirmed_at is not None]
         rows.sort(key=lambda row: row.confirmed_at or 0.0)
         confirmed = frozenset((row.fingerprint, row.data) for row in rows)
-        self._stale = False
         if self._ring is not None and confirmed == self._confirmed:
+            self._stale = False
             return
         keyring = Keyring(
             self._home,
@@ -105,8 +114,7 @@ class Keys:
             if row.partner is not None:
                 by_partner[row.partner] = (*by_partner.get(row.partner, ()), row.fingerprint)
         own = tuple(row.fingerprint for row in reversed(rows) if row.partner is None)
-        if self._keyring is not None:
-            self._old.append(self._keyring)
-        self._keyring = keyring
-        self._ring = Ring(CompositeEngine(keyring), own, by_partner)
-        self._confirmed = confirmed
+        self._ring = Ring(CompositeEngine(keyring), keyring, own, by_partner)
+        self._engines = [end for end in self._engines if end.alive]
+        self._engines.append(weakref.finalize(self._ring, keyring.close))
+        self._confirmed, self._stale = confirmed, False

@@ -10,6 +10,7 @@ import msgspec
 
 from radpost.errors import (
     ADDRESS_UNKNOWN,
+    CONFIG_INVALID,
     INTERNAL,
     LOGIN_FAILED,
     MAIL_TOO_LARGE,
@@ -39,7 +40,7 @@ from radpost.transport.smtp_reply import Kind, Outcome
 from radpost.words import Priority
 
 LOOK_AHEAD: Final = 16
-URGENT: Final = frozenset({TLS_FAILED, LOGIN_FAILED})
+URGENT: Final = frozenset({TLS_FAILED, LOGIN_FAILED, CONFIG_INVALID})
 """Faults of a line that waiting does not mend."""
 OURS: Final = frozenset({INTERNAL, STORE_UNUSABLE})
 """Faults of a single message's bytes on our side."""
