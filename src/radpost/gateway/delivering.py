@@ -98,6 +98,9 @@ class Deliverer:
                     done, last = [], time.monotonic()
         except _LineDownError as down:
             self._tell_line(ConnectFailed(down.reason, urgent=down.urgent))
+        except RadpostError as error:
+            # before any object: certificate, key or CA of the destination
+            self._tell_line(ConnectFailed(error.reason, urgent=True))
         else:
             self._tell_line(Connected())
         finally:
@@ -114,6 +117,8 @@ class Deliverer:
                 case "program":
                     work = self._site.config.data_path / "handover"
                     handover.to_program(self._destination, work, self._file(row), row)
+        except handover.DestinationDownError as error:
+            raise _LineDownError(error.reason, urgent=False) from error
         except RadpostError as error:
             lasting = error.reason.code in LASTING
             return _Result(row, machine.Failed(error.reason, lasting=lasting), error.detail)

@@ -1,5 +1,6 @@
 """Deliveries that are not C-STORE: a folder, or a program that is called with the file (@GIT 1.1r 2.1)."""
 
+import errno
 import filecmp
 import os
 import re
@@ -18,19 +19,26 @@ _UNSAFE: Final = re.compile(r"[^\w.+@ -]", re.UNICODE)
 _RESERVED: Final = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?\Z")
 _UID: Final = re.compile(r"(?=.{1,64}\Z)[0-9]+(\.[0-9]+)*\Z")
 """A UID that is fit for a file name (PS3.5 9.1): ``..`` consists of dots and is no UID."""
-_LONGEST: Final = 120
+_LONGEST: Final = 180
+"""Bytes; a file system allows 255, and a distinguishing hash may be added."""
+_BAD_NAME: Final = frozenset({errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EEXIST})
+
+
+class DestinationDownError(RadpostError):
+    """The folder or program as a whole does not work: its objects wait, none of them is to blame."""
 
 
 def file_name(row: DeliveryRow) -> str:
     """Return a name that is safe on any disk: no path, no control characters, never hidden or reserved."""
     if row.kind == "dicom" and _UID.match(row.sop_instance_uid):
         return f"{row.sop_instance_uid}.dcm"
-    name = _UNSAFE.sub("_", row.name).strip(" .") or f"document-{row.file_sha256[:12]}"
+    name = _UNSAFE.sub("_", row.name).strip(" .").lstrip(" .-") or f"document-{row.file_sha256[:12]}"
     if _RESERVED.match(name):
         name = "_" + name
     stem, dot, suffix = name.rpartition(".")
-    if len(name) > _LONGEST:
-        name = (stem[: _LONGEST - 20] + dot + suffix[:16]) if dot else name[:_LONGEST]
+    if len(name.encode()) > _LONGEST:
+        ending = _cut(dot + suffix, 20) if dot else ""
+        name = _cut(stem if dot else name, _LONGEST - len(ending.encode())) + ending
     return name
 
 
@@ -38,28 +46,35 @@ def into_folder(destination: Destination, folder: Path, source: Path, row: Deliv
     """Write a file below ``folder/partner/study``, durably; the same file twice is one file.
 
     Raises:
-        RadpostError: FOLDER_UNUSABLE.
+        RadpostError: FOLDER_UNUSABLE; DestinationDownError where the folder as a whole is.
     """
     study = row.study_uid if _UID.match(row.study_uid) else UNASSIGNED
     target = folder / row.partner / study
     try:
-        target.mkdir(parents=True, exist_ok=True)
+        target.mkdir(mode=0o750, parents=True, exist_ok=True)
         final = _free_name(target, file_name(row), row.file_sha256, source)
-        if not final.exists():
+        if final.exists():
+            _sync(final)  # of a call that a crash ended; to find it is no proof that it lasts
+        else:
             temporary = target / f".{row.file_sha256[:16]}.part"
-            with source.open("rb") as reader, temporary.open("wb") as writer:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
+            with source.open("rb") as reader, os.fdopen(descriptor, "wb") as writer:
                 shutil.copyfileobj(reader, writer, 1 << 20)
                 writer.flush()
                 os.fsync(writer.fileno())
             temporary.rename(final)
-            descriptor = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+        for parent in (target, target.parent, folder):
+            _sync(parent)
     except OSError as error:
-        raise RadpostError(FOLDER_UNUSABLE, f"{destination.name}: {error.strerror}") from error
+        kind = RadpostError if error.errno in _BAD_NAME else DestinationDownError
+        raise kind(FOLDER_UNUSABLE, f"{destination.name}: {error.strerror}") from error
     return final
+
+
+def sweep(work: Path) -> None:
+    """Remove the copies that a crash left of calls of programs: they are plaintext."""
+    for folder in work.glob("delivery-*"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def to_program(destination: Destination, work: Path, source: Path, row: DeliveryRow) -> None:
@@ -68,7 +83,7 @@ def to_program(destination: Destination, work: Path, source: Path, row: Delivery
     ``{key}`` is the same at every call for the same object, so that the program can recognise a repetition.
 
     Raises:
-        RadpostError: PROGRAM_FAILED.
+        RadpostError: PROGRAM_FAILED; DestinationDownError where it cannot even be called.
     """
     folder = work / f"delivery-{row.id}"
     path = folder / file_name(row)
@@ -93,7 +108,7 @@ def to_program(destination: Destination, work: Path, source: Path, row: Delivery
     except subprocess.TimeoutExpired as error:
         raise RadpostError(PROGRAM_FAILED, f"{destination.name}: no end after {error.timeout} s") from error
     except OSError as error:
-        raise RadpostError(PROGRAM_FAILED, f"{destination.name}: {error.strerror}") from error
+        raise DestinationDownError(PROGRAM_FAILED, f"{destination.name}: {error.strerror}") from error
     finally:
         with suppress(OSError):
             shutil.rmtree(folder)
@@ -108,13 +123,26 @@ def _filled(word: str, values: dict[str, str]) -> str:
 
 
 def _free_name(folder: Path, name: str, sha256: str, source: Path) -> Path:
-    path = folder / name
-    if not path.exists() or _same(path, source):
-        return path
+    """Return a name that nothing else has; the one that this very content has already, if it has."""
     stem, dot, suffix = name.rpartition(".")
-    return folder / (f"{stem}-{sha256[:12]}.{suffix}" if dot else f"{name}-{sha256[:12]}")
+    for mark in ("", f"-{sha256[:12]}", f"-{sha256}"):
+        path = folder / (f"{stem}{mark}.{suffix}" if dot else f"{name}{mark}")
+        if not path.exists() or _same(path, source):
+            return path
+    raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
 
 
 def _same(path: Path, source: Path) -> bool:
-
     return filecmp.cmp(path, source, shallow=False)
+
+
+def _cut(text: str, most: int) -> str:
+    return text.encode()[:most].decode(errors="ignore")
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

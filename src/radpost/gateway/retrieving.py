@@ -9,6 +9,7 @@ from radpost.dicom.retrieve import get_study, move_study
 from radpost.dicom.scu import Peer
 from radpost.errors import (
     CONFIG_INVALID,
+    INTERNAL,
     PACS_UNREACHABLE,
     RETRIEVE_INCOMPLETE,
     STUDY_NOT_FOUND,
@@ -45,6 +46,9 @@ class Retriever:
             count = self._fetch(row)
         except RadpostError as error:
             self._failed(row, error)
+        except Exception:
+            self.site.log.exception("retrieval failed inside", retrieval=row.id)
+            self._failed(row, RadpostError(INTERNAL))
         else:
             now = self.site.clock()
             with self.site.database.write() as connection:

@@ -12,6 +12,7 @@ from typing import Final
 
 from radpost.dicom.scp import ServerConfig, StorageServer
 from radpost.errors import STORE_UNUSABLE, RadpostError
+from radpost.gateway import handover
 from radpost.gateway.config import Config
 from radpost.gateway.delivering import Deliverer, server_tls
 from radpost.gateway.fetching import Fetcher, fetcher_for
@@ -103,6 +104,7 @@ class Gateway:
         self._lock()
         site = self.site
         site.spool.sweep()
+        handover.sweep(site.config.data_path / "handover")
         self._submitter.recover()
         bells = site.bells
         limits = site.config.limits
