@@ -19,8 +19,7 @@ def may_mount() -> bool:
         return False
 
 
-@pytest.mark.parametrize("reserve", [8_000_000, 0], ids=["reserve", "to the last block"])
-@pytest.mark.parametrize("side", ["sender", "receiver"])
+@pytest.mark.parametrize(("side", "reserve"), [("sender", 8_000_000), ("sender", 0), ("receiver", 0)])
 def test_full_disk_refuses_for_now_and_loses_nothing(tmp_path: Path, side: str, reserve: int) -> None:
     """Invariant 1: C-STORE answers A700, SMTP 452; what was said yes to is there, the rest comes later."""
     if not may_mount():
