@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from radpost.agit import names
 from radpost.agit.opening import Part
 from radpost.dicom.identity import Identity, identify
-from radpost.errors import DICOM_INVALID, VERSION_CONFLICT, RadpostError, Reason
+from radpost.errors import CONFIG_INVALID, DICOM_INVALID, VERSION_CONFLICT, RadpostError, Reason
 from radpost.gateway import machines
 from radpost.gateway.alarms import write_records
 from radpost.gateway.config import Destination
@@ -25,6 +25,7 @@ from radpost.store.objects import ObjectFacts, ObjectRow
 from radpost.store.spool import Stored, trouble
 from radpost.transfer import delivery as delivery_machine
 from radpost.transfer import incoming as incoming_machine
+from radpost.transfer.actions import Alarm
 from radpost.words import Priority
 
 NAME_LIMIT: Final = 200
@@ -82,6 +83,7 @@ class Importer:
         now: float,
     ) -> incoming_machine.Imported:
         """Note all objects of a mail and order their deliveries; one transaction with the mail's state."""
+        self._check_rule(connection, partner, now)
         rows: list[dict[str, object]] = []
         remarks = False
         reason: Reason | None = None
@@ -97,6 +99,8 @@ class Importer:
             remark = VERSION_CONFLICT if other_content else item.remark
             if other_content:
                 remarks, reason = True, VERSION_CONFLICT
+                alarm = Alarm(VERSION_CONFLICT)
+                write_records(connection, [alarm], f"study {item.study_uid or 'unassigned'}", now)
             self._order(connection, partner, item, put, now, new_version=other_content)
             rows.append(
                 {
@@ -115,6 +119,18 @@ class Importer:
         if rows:
             incoming.add_objects(connection, rows)
         return incoming_machine.Imported(stored=len(rows), remarks=remarks, reason=reason)
+
+    def _check_rule(self, connection: Connection, partner: Partner, now: float) -> None:
+        """Alarm if the partner's rule names destinations that the configuration does not have (any more)."""
+        chosen = partner.settings.destination
+        known = {item.name for item in self._site.config.destination}
+        missing = [name for name in chosen if name not in known]
+        subject = f"destinations of partner {partner.name}"
+        if missing:
+            detail = f"not configured: {', '.join(missing)}"
+            journal.raise_alarm(connection, CONFIG_INVALID.code, subject, detail, now)
+        elif chosen:
+            journal.end_alarm(connection, CONFIG_INVALID.code, subject, now)
 
     def destinations(self, partner: Partner, kind: str) -> list[Destination]:
         """Return where an object of this partner goes: the partner's rule, and what destinations take."""
@@ -145,8 +161,7 @@ class Importer:
         values = []
         for destination in self.destinations(partner, item.facts.kind):
             rule = delivery_machine.VersionRule(destination.versions)
-            state, records = delivery_machine.due(now, new_version=new_version, rule=rule)
-            write_records(connection, records, f"study {item.study_uid or 'unassigned'}", now)
+            state, _ = delivery_machine.due(now, new_version=new_version, rule=rule)
             values.append(
                 {
                     "object_id": put.id,

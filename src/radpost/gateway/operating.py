@@ -6,13 +6,13 @@ from typing import Final
 
 from radpost.errors import BAD_COMMAND, NOT_FOUND, TABLE, RadpostError, Reason
 from radpost.gateway import machines
-from radpost.gateway.alarms import write_records
 from radpost.gateway.arrivals import apply_incoming
+from radpost.gateway.delivering import write_delivery_records
 from radpost.gateway.outbox import Outbox
 from radpost.gateway.site import Site, wake
 from radpost.mime.headers import parse_block
 from radpost.store import incoming, lookups, outgoing
-from radpost.store.incoming import ArrivalRow, DeliveryRow, QuarantineRow
+from radpost.store.incoming import ArrivalRow, QuarantineRow
 from radpost.store.outgoing import TransmissionRow
 from radpost.transfer import delivery as delivery_machine
 from radpost.transfer import incoming as incoming_machine
@@ -243,12 +243,8 @@ def _retry_deliveries(site: Site, destination: str | None) -> int:
                     code=None,
                     detail="",
                 )
-                write_records(connection, records, _subject(row), now)
+                write_delivery_records(connection, row, records, now)
     return len(stopped)
-
-
-def _subject(row: DeliveryRow) -> str:
-    return f"delivery to {row.destination}"
 
 
 def _entry(site: Site, number: int) -> tuple[QuarantineRow, ArrivalRow | None]:

@@ -557,6 +557,21 @@ def stopped_deliveries(connection: Connection, destination: str | None = None) -
     return rows.many(connection, DeliveryRow, statement.order_by(delivery.c.id))
 
 
+def others_failed(connection: Connection, row: DeliveryRow, code: int) -> bool:
+    """Tell whether other objects for the same destination stand for this reason."""
+    statement = (
+        select(delivery.c.id)
+        .where(
+            delivery.c.state.in_(["due", "refused", "undeliverable", "held"]),
+            delivery.c.destination == row.destination,
+            delivery.c.code == code,
+            delivery.c.id != row.id,
+        )
+        .limit(1)
+    )
+    return connection.execute(statement).first() is not None
+
+
 def delivery_counts(connection: Connection) -> dict[tuple[str, str], int]:
     """Return how many deliveries stand in each (destination, state)."""
     statement = select(delivery.c.destination, delivery.c.state, func.count()).group_by(
