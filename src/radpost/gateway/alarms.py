@@ -1,6 +1,6 @@
 """What the machines want recorded: alarms with a beginning and an end, and remarks on the timeline."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -8,7 +8,8 @@ import structlog
 from sqlalchemy import Connection
 
 from radpost.errors import DISK_FULL, ENGINE_FAULT, STORE_UNUSABLE
-from radpost.store import journal
+from radpost.store import incoming, journal
+from radpost.store.incoming import DeliveryRow
 from radpost.transfer.actions import Alarm, EndAlarm, Remark
 
 PASSING: Final = frozenset({ENGINE_FAULT, DISK_FULL, STORE_UNUSABLE})
@@ -55,3 +56,13 @@ def write_records(
                     mail_id=about.mail_id,
                     arrival_id=about.arrival_id,
                 )
+
+
+def write_delivery_records(
+    connection: Connection, row: DeliveryRow, records: Sequence[object], now: float
+) -> None:
+    """Write what a delivery wants recorded; a destination has one alarm, which ends with its last object."""
+    for record in records:
+        if isinstance(record, EndAlarm) and incoming.others_failed(connection, row, record.reason.code):
+            continue
+        write_records(connection, [record], f"delivery to {row.destination}", now)

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Connection
-
 from radpost.dicom.delivery import Sender
 from radpost.dicom.meta import read_meta
 from radpost.dicom.outcome import AssociationError
@@ -21,13 +19,12 @@ from radpost.dicom.scu import Outgoing, Peer
 from radpost.dicom.services import EXPLICIT_LE, IMPLICIT_LE
 from radpost.errors import INTERNAL, NO_COMMON_SYNTAX, TLS_FAILED, RadpostError, Reason
 from radpost.gateway import handover, machines
-from radpost.gateway.alarms import write_records
+from radpost.gateway.alarms import write_delivery_records, write_records
 from radpost.gateway.config import Destination, TlsFiles
 from radpost.gateway.site import Site
 from radpost.store import incoming, journal
 from radpost.store.incoming import DeliveryRow
 from radpost.transfer import delivery as machine
-from radpost.transfer.actions import EndAlarm
 from radpost.transfer.delivery import Delivery, DeliveryPolicy
 from radpost.transfer.retry import Connected, ConnectFailed, Line, LinePolicy
 from radpost.transfer.retry import decide as decide_line
@@ -231,16 +228,6 @@ class Deliverer:
             write_records(connection, records, f"destination {self.name}", now)
             state = self._line.reason.name if self._line.reason else "up"
             journal.remember(connection, f"destination {self.name}", state, now)
-
-
-def write_delivery_records(
-    connection: Connection, row: DeliveryRow, records: Sequence[object], now: float
-) -> None:
-    """Write what a delivery wants recorded; a destination has one alarm, which ends with its last object."""
-    for record in records:
-        if isinstance(record, EndAlarm) and incoming.others_failed(connection, row, record.reason.code):
-            continue
-        write_records(connection, [record], f"delivery to {row.destination}", now)
 
 
 def client_tls(site: Site, files: TlsFiles | None) -> ssl.SSLContext | None:

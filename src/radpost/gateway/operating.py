@@ -6,8 +6,8 @@ from typing import Final
 
 from radpost.errors import BAD_COMMAND, NOT_FOUND, TABLE, RadpostError, Reason
 from radpost.gateway import machines
+from radpost.gateway.alarms import write_delivery_records
 from radpost.gateway.arrivals import apply_incoming
-from radpost.gateway.delivering import write_delivery_records
 from radpost.gateway.outbox import Outbox
 from radpost.gateway.site import Site, wake
 from radpost.mime.headers import parse_block
