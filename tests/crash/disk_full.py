@@ -1,6 +1,6 @@
 """The scenarios of ``test_disk_full``: run in a namespace of its own, where it may mount a small file system.
 
-``python disk_full.py sender|receiver DIRECTORY RESERVE``; ends with status 0 if all went as it must.
+``python disk_full.py sender|receiver|opening DIRECTORY RESERVE``; ends with status 0 if all went as it must.
 """
 
 import os
@@ -9,10 +9,12 @@ import sys
 import time
 from pathlib import Path
 
+from radpost.errors import DISK_FULL
 from radpost.store import schema
+from radpost.testing import forgery
 from radpost.testing.exchange import Exchange, c_store, hashes_of
-from radpost.testing.insight import hurry, rows, until
-from radpost.testing.institution import Institution
+from radpost.testing.insight import arrival_of, hurry, key_of, rows, until
+from radpost.testing.institution import Institution, toml_server, wait_for
 
 OUT_OF_RESOURCES = 0xA700
 SMALL = 60_000_000
@@ -97,6 +99,30 @@ def receiver(directory: Path, reserve: int) -> None:
         finish(world)
 
 
+def opening(directory: Path, reserve: int) -> None:
+    """A mail that unfolds to more than B has room for waits for room; it is no bomb and fills no disk."""
+    mount(directory / "b")
+    documents = toml_server(
+        "[[destination]]", name="documents", kind="folder", takes="other", path="documents"
+    )
+    with Exchange(directory, b_sections=documents + limits(reserve)) as world:
+        a, b = world.a, world.b
+        ballast = fill(b.directory, reserve + 5_000_000)
+        large = forgery.Document(bytes(12_000_000), "large.bin", "application/octet-stream", "2.25.7")
+        mail = forgery.letter([large], sender=a.address, recipient=b.address)
+        sealed = forgery.seal(mail, to=key_of(b), signer=key_of(a))
+        forgery.post(world.b_smtp, b.address, sealed, sender=a.address)
+        wait_for(lambda: arrival_of(b, mail.message_id).get("code") == DISK_FULL.code, "it waits", 20)
+        assert arrival_of(b, mail.message_id)["state"] == "fetched"
+        assert not rows(b, schema.quarantine)
+        found = os.statvfs(b.directory)
+        assert found.f_bavail * found.f_frsize > reserve, "the reserve is untouched"
+        ballast.unlink()
+        until(lambda: arrival_of(b, mail.message_id)["state"] == "done", "it is opened", b)
+        alive(b)
+        world.passes(1)
+
+
 def deferred(world: Exchange) -> bool:
     return any(row["reply"].startswith("452") for row in rows(world.a, schema.submission))
 
@@ -118,4 +144,6 @@ def finish(world: Exchange) -> None:
 
 
 if __name__ == "__main__":
-    {"sender": sender, "receiver": receiver}[sys.argv[1]](Path(sys.argv[2]), int(sys.argv[3]))
+    {"sender": sender, "receiver": receiver, "opening": opening}[sys.argv[1]](
+        Path(sys.argv[2]), int(sys.argv[3])
+    )

@@ -19,7 +19,9 @@ def may_mount() -> bool:
         return False
 
 
-@pytest.mark.parametrize(("side", "reserve"), [("sender", 8_000_000), ("sender", 0), ("receiver", 0)])
+@pytest.mark.parametrize(
+    ("side", "reserve"), [("sender", 8_000_000), ("sender", 0), ("receiver", 0), ("opening", 8_000_000)]
+)
 def test_full_disk_refuses_for_now_and_loses_nothing(tmp_path: Path, side: str, reserve: int) -> None:
     """Invariant 1: C-STORE answers A700, SMTP 452; what was said yes to is there, the rest comes later."""
     if not may_mount():
