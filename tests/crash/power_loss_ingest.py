@@ -29,8 +29,10 @@ from radpost.dicom.scp import ServerConfig, StorageServer
 from radpost.dicom.scu import Association, Outgoing, Peer, Proposal
 from radpost.gateway import ingest, receiving
 from radpost.gateway.config import Config, DicomIn, Institution, Limits, Receiver
+from radpost.gateway.settling import Settler
 from radpost.gateway.site import Site, open_site
 from radpost.store import cleaning, database, incoming, objects, partners, spool
+from radpost.store.segments import Segments
 from radpost.testing.dimse import CT, EXPLICIT_LE, data_set
 
 _ACKS = os.open(os.devnull, os.O_WRONLY)
@@ -134,6 +136,11 @@ class Sender:
                 self.mail(f"{chosen}-again", 1000)
 
 
+def segments_of(spool_root: Path) -> Segments:
+    """Return segments so small that they are used again and again, and run full."""
+    return Segments(spool_root / "segments", count=3, size=32 * 1024)
+
+
 @contextlib.contextmanager
 def serving(config: Config) -> Iterator[tuple[Site, int, int]]:
     """Open the site and serve; yield it with the ports for DICOM and SMTP."""
@@ -141,7 +148,15 @@ def serving(config: Config) -> Iterator[tuple[Site, int, int]]:
     site.spool.sweep()
     with site.database.write() as connection:
         partners.put(connection, partners.PartnerRow("Klinik B", "KLINIKB", "c@c.example", "{}", 1.0))
-    storage = StorageServer(ServerConfig(port=0), ingest.StoreHandler(site, ingest.Wanted()))
+    segments = segments_of(site.spool.root)
+    settler = Settler(site.database, site.spool, segments)
+    settler.recover(site.clock())
+    segments.prepare()
+    stopping = threading.Event()
+    settling = threading.Thread(target=settler.run, args=(stopping,))
+    settling.start()
+    handler = ingest.StoreHandler(site, ingest.Wanted(), settler)
+    storage = StorageServer(ServerConfig(port=0, sync=False), handler)
     storage.start()
     mails = receiving.server_for(site, Receiver(port=0))
     mails.start()
@@ -150,6 +165,9 @@ def serving(config: Config) -> Iterator[tuple[Site, int, int]]:
     finally:
         mails.stop(5)
         storage.stop(5)
+        stopping.set()
+        settling.join()
+        settler.close()
         site.close()
 
 
@@ -178,10 +196,31 @@ def mutate(name: str) -> None:
         _pragma("synchronous = OFF")
     elif name == "log sync at commit":
         _pragma("synchronous = NORMAL")
+    elif name == "settled without a sync":
+        spool.Spool.settle = _nothing  # type: ignore[method-assign, assignment]  # the mutant
+    elif name == "segment sync":
+        Segments.append = _unsynced(Segments.append)  # type: ignore[method-assign]  # the mutant
     elif name == "early yes":
         pass
     elif name:
         raise SystemExit(f"no mutant {name!r}")
+
+
+def _nothing(*_arguments: object) -> None:
+    """Sync nothing."""
+
+
+def _unsynced(append: Callable[..., Any]) -> Callable[..., Any]:
+    """Return an append that syncs nothing; the files are settled as ever."""
+
+    def chosen(*arguments: Any) -> Any:
+        real, os.fdatasync = os.fdatasync, _nothing  # type: ignore[assignment]
+        try:
+            return append(*arguments)
+        finally:
+            os.fdatasync = real
+
+    return chosen
 
 
 def _only_above(sync: Callable[[Path], None]) -> Callable[[Path], None]:

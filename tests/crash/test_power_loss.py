@@ -23,9 +23,10 @@ from sqlalchemy import Connection, select
 
 from radpost.dicom.identity import identify
 from radpost.errors import RadpostError
-from radpost.store import cleaning, objects
+from radpost.store import cleaning, objects, settling
 from radpost.store.database import Database
 from radpost.store.schema import arrival, blob, collection, collection_object, object_
+from radpost.store.segments import Segments
 from radpost.store.spool import Spool, Stored
 from radpost.testing.peers import PeerUnavailableError
 from radpost.testing.powerloss import Call, Disk, record
@@ -42,6 +43,8 @@ MUTANTS = {
     "sync of the folders above": "the data directory is gone",
     "database sync": "acknowledged object is there 0 times",
     "log sync at commit": "acknowledged object is there 0 times",
+    "segment sync": "a file is neither whole nor in a segment",
+    "settled without a sync": "file of a row: No such file or directory",
     "early yes": "acknowledged object is there 0 times",
 }
 ENOUGH = 3
@@ -122,6 +125,11 @@ class Check:
             self.database.ready()
             self.spool.prepare()
             self.spool.sweep()
+            _, lost = settling.recover(
+                self.database, self.spool, Segments(self.spool.root / "segments", count=3, size=32 * 1024)
+            )
+            if lost:
+                return ["a file is neither whole nor in a segment"]
             found = self._look(required)
             if clean and not found:
                 self._go_on()

@@ -174,7 +174,7 @@ def test_memory_mapped_file_may_hold_anything(tmp_path: Path) -> None:
         "1  writev(3, [{iov_base=" + quoted(b"abc") + ", iov_len=3}], 1) = 3",
         "1  dup(3) = 4",
         "1  fcntl(3, F_DUPFD_CLOEXEC, 10) = 10",
-        f"1  link({quoted(b'/r/a')}, {quoted(b'/r/b')}) = 0",
+        f"1  symlink({quoted(b'/r/a')}, {quoted(b'/r/b')}) = 0",
         "1  copy_file_range(5, NULL, 3, NULL, 10, 0) = 10",
     ],
 )

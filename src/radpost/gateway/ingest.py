@@ -28,9 +28,11 @@ from radpost.errors import (
 from radpost.gateway import machines
 from radpost.gateway.config import DicomIn, Station
 from radpost.gateway.partners import Partner
+from radpost.gateway.settling import Settler
 from radpost.gateway.site import Site
 from radpost.store import journal, objects, outgoing
 from radpost.store.objects import ObjectFacts
+from radpost.store.segments import Record
 from radpost.store.spool import Stored
 from radpost.transfer import completion
 from radpost.transfer.actions import TimerDue
@@ -235,9 +237,10 @@ class Wanted:
 class StoreHandler:
     """What the storage SCP asks: who may come, and is it durable."""
 
-    def __init__(self, site: Site, wanted: Wanted) -> None:
+    def __init__(self, site: Site, wanted: Wanted, settler: Settler | None = None) -> None:
         self._site = site
         self._wanted = wanted
+        self._settler = settler
         self._collector = Collector(site)
         self._config = site.config.dicom or DicomIn()
         self._lock = threading.Lock()
@@ -283,7 +286,7 @@ class StoreHandler:
                 return dimse.PROCESSING_FAILURE
         except RadpostError as error:
             return _refused(self._site, error)
-        status = keep_object(self._site, origins, context, data)
+        status = keep_object(self._site, origins, context, data, self._settler)
         if status == dimse.SUCCESS:
             with self._lock:
                 self._bringing[association.id] = origins[0]
@@ -334,7 +337,13 @@ class StoreHandler:
         )
 
 
-def keep_object(site: Site, origins: tuple[Origin, ...], context: StoreContext, data: IncomingObject) -> int:
+def keep_object(
+    site: Site,
+    origins: tuple[Origin, ...],
+    context: StoreContext,
+    data: IncomingObject,
+    settler: Settler | None = None,
+) -> int:
     """Make an object that came by C-STORE durable and let it join its collections; return the status."""
     stored = Stored(data.file_sha256, data.size)
     facts = ObjectFacts(
@@ -350,15 +359,23 @@ def keep_object(site: Site, origins: tuple[Origin, ...], context: StoreContext, 
         modality=data.modality or "",
         media_type="application/dicom",
     )
+    record: Record | None = None
     try:
-        site.spool.adopt([(data.path, stored)], synced=data.synced)
+        if settler is None:
+            site.spool.adopt([(data.path, stored)], synced=data.synced)
+        else:
+            record = settler.make_durable(data.path, stored, synced=data.synced)
         now = site.clock()
         with site.database.write() as connection:
-            objects.put_blob(connection, site.spool, stored, now)
+            objects.put_blob(connection, site.spool, stored, now, record)
             collector = Collector(site)
             closed = [collector.add(connection, origin, facts, "", now)[1] for origin in origins]
     except RadpostError as error:
+        if settler is not None:
+            settler.dropped(record)
         return _refused(site, error)
+    if settler is not None:
+        settler.noted(stored, record)
     if any(closed):
         site.bells.collect.ring()
     return dimse.SUCCESS

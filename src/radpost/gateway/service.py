@@ -24,6 +24,7 @@ from radpost.gateway.receipting import Receipts
 from radpost.gateway.receiving import server_for
 from radpost.gateway.retrieving import Retriever
 from radpost.gateway.sealing import Sealer
+from radpost.gateway.settling import Settler
 from radpost.gateway.site import Bell, Site, listen_for_wakes, open_site
 from radpost.gateway.submitting import Submitter
 from radpost.gateway.timing import Timekeeper
@@ -87,6 +88,7 @@ class Gateway:
         self._deliverers = [Deliverer(site, item) for item in site.config.destination]
         self._fetchers: list[Fetcher] = [fetcher_for(site, item) for item in site.config.mailbox]
         self._servers = [server_for(site, item) for item in site.config.receiver]
+        self._settler = Settler(site.database, site.spool)
         self._scp = self._storage_server()
         self._lock_file = -1
         self._claims: dict[int, _Claims] = {}
@@ -104,6 +106,7 @@ class Gateway:
         self._lock()
         site = self.site
         site.spool.sweep()
+        self._settler.recover(site.clock())
         handover.sweep(site.config.data_path / "handover")
         self._submitter.recover()
         bells = site.bells
@@ -125,6 +128,7 @@ class Gateway:
         self._run("timers", bells.timers, self._time)
         if site.config.pacs is not None:
             self._run("retrieve", bells.retrieve, self._retriever.step)
+        self._thread("settle", self._kept_alive(lambda: self._settler.run(self._stopping)))
         self._spread("ring-submit", bells.submit, [bell.ring for bell in self._submit_bells])
         self._spread("ring-open", bells.open, [bell.ring for bell in self._open_bells])
         self._spread("ring-deliver", bells.deliver, [bell.ring for bell in self._deliver_bells])
@@ -155,6 +159,7 @@ class Gateway:
         for deliverer in self._deliverers:
             deliverer.close()
         self._submitter.close()
+        self._settler.close()
         self.site.close()
         if self._lock_file >= 0:
             os.close(self._lock_file)
@@ -276,8 +281,9 @@ class Gateway:
             max_per_address=dicom.max_associations,
             max_object=dicom.max_object_bytes,
             tls=server_tls(self.site, dicom.tls),
+            sync=False,  # the settler makes objects durable, many files with one sync
         )
-        return StorageServer(config, StoreHandler(self.site, self._wanted))
+        return StorageServer(config, StoreHandler(self.site, self._wanted, self._settler))
 
     def _lock(self) -> None:
         """Let only one gateway work on a data directory (SQLite, one host)."""

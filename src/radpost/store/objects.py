@@ -17,6 +17,7 @@ from radpost.store.schema import (
     quarantine,
     submission,
 )
+from radpost.store.segments import Record
 from radpost.store.spool import Spool, Stored
 
 
@@ -71,8 +72,32 @@ _UNSENT = ("ready", "sending", "suspended")
 _COLUMNS = rows.columns(object_, ObjectRow)
 _PUT_BLOB = rows.Statement(
     insert(blob)
-    .values(sha256=bindparam("sha256"), size=bindparam("size"), created_at=bindparam("created_at"), claimed=0)
-    .on_conflict_do_update(index_elements=["sha256"], set_={"released_at": None, "claimed": False})
+    .values(
+        sha256=bindparam("sha256"),
+        size=bindparam("size"),
+        created_at=bindparam("created_at"),
+        claimed=0,
+        segment=bindparam("segment"),
+        segment_offset=bindparam("segment_offset"),
+    )
+    .on_conflict_do_update(
+        index_elements=["sha256"],
+        set_={
+            "released_at": None,
+            "claimed": False,
+            "segment": bindparam("segment"),
+            "segment_offset": bindparam("segment_offset"),
+        },
+    )
+)
+_SETTLED = rows.Statement(
+    update(blob)
+    .where(
+        blob.c.sha256 == bindparam("key"),
+        blob.c.segment == bindparam("number"),
+        blob.c.segment_offset == bindparam("position"),
+    )
+    .values(segment=None, segment_offset=None)
 )
 _RELEASE_BLOB = rows.Statement(
     update(blob).where(blob.c.sha256 == bindparam("key")).values(released_at=bindparam("now"))
@@ -106,8 +131,10 @@ _NEEDED = (
 _BLOB_KNOWN = select(blob.c.sha256).where(blob.c.sha256 == bindparam("sha256"), blob.c.claimed.is_(False))
 
 
-def put_blob(connection: Connection, spool: Spool, stored: Stored, now: float) -> None:
-    """Note that a file is durable in the spool; call only after it is.
+def put_blob(
+    connection: Connection, spool: Spool, stored: Stored, now: float, record: Record | None = None
+) -> None:
+    """Note that a file is durable in the spool, or in a record of the segments; call only after it is.
 
     The collector may have removed the file of the same content between the caller's rename and this
     transaction; then the caller must start anew.
@@ -115,9 +142,31 @@ def put_blob(connection: Connection, spool: Spool, stored: Stored, now: float) -
     Raises:
         RadpostError: STORE_UNUSABLE.
     """
-    _PUT_BLOB.run(connection, {"sha256": stored.sha256, "size": stored.size, "created_at": now})
+    values = {
+        "sha256": stored.sha256,
+        "size": stored.size,
+        "created_at": now,
+        "segment": record.segment if record else None,
+        "segment_offset": record.offset if record else None,
+    }
+    _PUT_BLOB.run(connection, values)
     if not spool.path(stored.sha256).exists():
         raise RadpostError(STORE_UNUSABLE, "the spool file was collected meanwhile; try again")
+
+
+def settled(connection: Connection, stored: Stored, record: Record) -> None:
+    """Note that the file itself is durable, so that its record is needed no longer."""
+    values = {"key": stored.sha256, "number": record.segment, "position": record.offset}
+    _SETTLED.run(connection, values)
+
+
+def unsettled(connection: Connection) -> list[tuple[Stored, Record]]:
+    """Return the files that are durable in a record of the segments only."""
+    statement = select(blob.c.sha256, blob.c.size, blob.c.segment, blob.c.segment_offset)
+    return [
+        (Stored(str(row[0]), int(row[1])), Record(int(row[2]), int(row[3]), int(row[1])))
+        for row in connection.execute(statement.where(blob.c.segment.is_not(None)))
+    ]
 
 
 def has_blob(connection: Connection, sha256: str) -> bool:

@@ -58,6 +58,9 @@ blob = Table(
     Column("created_at", Float, nullable=False),
     Column("released_at", Float),
     Column("claimed", Boolean, nullable=False, default=False),
+    Column("segment", Integer),
+    Column("segment_offset", Integer),
+    Index(None, "segment"),
     Index(None, "released_at"),
 )
 

@@ -112,6 +112,37 @@ class Spool:
                     path.unlink(missing_ok=True)
             raise trouble(error) from error
 
+    def link(self, path: Path, stored: Stored) -> bool:
+        """Give a temporary file its name without a sync; False if the name is taken (then ``adopt`` it).
+
+        Never replaces a file: the one that is there may be durable, and this one is not yet.
+        """
+        try:
+            os.link(path, self.path(stored.sha256))
+            path.unlink()
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise trouble(error) from error
+        return True
+
+    def settle(self, files: Iterable[Stored]) -> None:
+        """Sync files that stand under their names already, and each folder once.
+
+        Raises:
+            RadpostError: DISK_FULL or STORE_UNUSABLE; then they must be rebuilt, not synced again.
+        """
+        shards: set[Path] = set()
+        try:
+            for stored in files:
+                path = self.path(stored.sha256)
+                _sync_file(path)
+                shards.add(path.parent)
+            for shard in shards:
+                _sync_folder(shard)
+        except OSError as error:
+            raise trouble(error) from error
+
     def add_file(self, source: Path) -> Stored:
         """Copy a foreign file into the spool, durably; the source stays untouched."""
         try:

@@ -48,6 +48,7 @@ class Call:
     name: str
     arguments: tuple[str | bytes, ...]
     result: int
+    thread: str = ""
 
     def number(self, index: int) -> int:
         """Return an argument as a number."""
@@ -100,7 +101,7 @@ def parse(lines: Iterable[str]) -> Iterator[Call]:
     for line in lines:
         if match := _BEGUN.match(line):
             begun[match[1]] = line[: match.end(3)]
-            yield Call("begin", match[2], _arguments(match[3]), 0)
+            yield Call("begin", match[2], _arguments(match[3]), 0, match[1])
             continue
         text, moments = line, ("begin", "end")
         if (match := _RESUMED.match(line)) and match[1] in begun:
@@ -108,8 +109,8 @@ def parse(lines: Iterable[str]) -> Iterator[Call]:
         if (match := _WHOLE.match(text)) and match[4] != "?":
             arguments, result = _arguments(match[3]), int(match[4], 0)
             if moments[0] == "begin":
-                yield Call("begin", match[2], arguments, result)
-            yield Call("end", match[2], arguments, result)
+                yield Call("begin", match[2], arguments, result, match[1])
+            yield Call("end", match[2], arguments, result, match[1])
 
 
 def _arguments(text: str) -> tuple[str | bytes, ...]:
@@ -260,7 +261,7 @@ class Disk:
         self._prefix = str(root)
         self._root = _Folder()
         self._open: dict[int, _Open] = {}
-        self._marks: dict[int, int] = {}
+        self._marks: dict[tuple[str, int], int] = {}
         self.acknowledged: list[bytes] = []
 
     def play(self, call: Call) -> None:
@@ -292,10 +293,10 @@ class Disk:
             raise UnreadableTraceError("sync of an unknown descriptor")
         node = self._open[descriptor].node
         if call.moment == "begin":
-            self._marks[descriptor] = node.kept + len(node.pending)
+            self._marks[call.thread, descriptor] = node.kept + len(node.pending)
         elif call.result == 0:
             # somebody else's sync of the same node may have ended meanwhile
-            node.keep(max(0, self._marks.pop(descriptor) - node.kept))
+            node.keep(max(0, self._marks.pop((call.thread, descriptor)) - node.kept))
 
     def _on_open(self, call: Call) -> None:
         path = call.strings[0]
@@ -345,6 +346,14 @@ class Disk:
         source.change(name, None)
 
     _on_renameat = _on_renameat2 = _on_rename
+
+    def _on_link(self, call: Call) -> None:
+        old, new = call.strings
+        source, name = self._entry(old)
+        target, new_name = self._entry(new)
+        target.change(new_name, source.live[name])
+
+    _on_linkat = _on_link
 
     def _on_unlink(self, call: Call) -> None:
         parent, name = self._entry(call.strings[0])

@@ -86,9 +86,12 @@ def upgrade() -> None:
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("released_at", sa.Float(), nullable=True),
         sa.Column("claimed", sa.Boolean(), nullable=False),
+        sa.Column("segment", sa.Integer(), nullable=True),
+        sa.Column("segment_offset", sa.Integer(), nullable=True),
         sa.PrimaryKeyConstraint("sha256", name=op.f("pk_blob")),
     )
     op.create_index(op.f("ix_blob_released_at"), "blob", ["released_at"], unique=False)
+    op.create_index(op.f("ix_blob_segment"), "blob", ["segment"], unique=False)
     op.create_table(
         "event",
         sa.Column("id", sa.Integer(), nullable=False),
