@@ -10,8 +10,10 @@ from typing import Final, Protocol, cast
 
 from radpost.errors import (
     CONFIG_INVALID,
+    DISK_FULL,
     LOGIN_FAILED,
     QUARANTINE_FULL,
+    SERVER_PROTOCOL,
     SERVER_UNREACHABLE,
     TLS_FAILED,
     RadpostError,
@@ -36,8 +38,11 @@ OURS: Final = "ours"
 FOREIGN: Final = "foreign"
 MOVED: Final = "moved"
 FLAGGED: Final = "flagged"
-URGENT: Final = frozenset({TLS_FAILED, LOGIN_FAILED, CONFIG_INVALID})
+NO_ROOM: Final = frozenset({DISK_FULL, QUARANTINE_FULL})
+URGENT: Final = frozenset({TLS_FAILED, LOGIN_FAILED, CONFIG_INVALID}) | NO_ROOM
 DELETE_BATCH: Final = 100
+FETCH_BATCH: Final = 200
+"""Mails per round: between two rounds room is looked for again, and what is ours is deleted."""
 WAIT_SECONDS: Final = 60.0
 
 
@@ -96,6 +101,12 @@ class _Keeper:
                 MailboxEntryRow(self.mailbox.name, validity, uid, stored.sha256, arrival_id, state, now),
             )
         self.site.bells.open.ring()
+
+    def withheld(self) -> None:
+        """Alarm that the server does not give out a mail; the others are not affected."""
+        subject = f"mailbox {self.mailbox.name}: a mail that the server does not give out"
+        with self.site.database.write() as connection:
+            journal.raise_alarm(connection, SERVER_PROTOCOL.code, subject, "", self.site.clock())
 
     def known(self, validity: str) -> dict[str, MailboxEntryRow]:
         """Return what was seen in the mailbox before."""
@@ -190,41 +201,56 @@ class ImapFetcher:
 
     def _work(self, client: ImapMailbox, stopping: threading.Event) -> None:
         selected = client.open()
-        self._keeper.tell(Connected())
         validity = str(selected.uidvalidity)
+        refused: set[int] = set()
         while not stopping.is_set():
-            fetched = self._fetch(client, validity, stopping)
-            self._remove(client, validity)
-            idle = not fetched and not stopping.is_set()
+            # what is ours already goes even while there is no room for more
+            busy = self._remove(client, validity)
+            busy |= self._fetch(client, validity, refused, stopping)
+            self._keeper.tell(Connected())
+            idle = not busy and not stopping.is_set()
             if idle and client.wait(WAIT_SECONDS) is Wake.RENUMBERED:
                 return  # list again under the new UIDVALIDITY; known bytes are recognised by hash
 
-    def _fetch(self, client: ImapMailbox, validity: str, stopping: threading.Event) -> bool:
+    def _fetch(
+        self, client: ImapMailbox, validity: str, refused: set[int], stopping: threading.Event
+    ) -> bool:
+        """Fetch what is new, a batch at most; return True if anything was kept.
+
+        ``refused`` are mails that the server does not give out; they are asked for in the next session.
+        """
         known = self._keeper.known(validity)
-        new = [uid for uid in client.new_uids() if str(uid) not in known]
+        new = [uid for uid in client.new_uids() if str(uid) not in known and uid not in refused]
         if not new or stopping.is_set():
             return False
         self._keeper.check_room()
+        kept = 0
         writers: dict[int, SpoolWriter] = {}
 
-        def sink(uid: int, _size: int) -> Writer:
+        def sink(uid: int, size: int) -> Writer:
+            self._keeper.site.spool.require_space(size)
             writers[uid] = self._keeper.site.spool.writer()
             return cast("Writer", writers[uid])
 
         try:
-            for item in client.fetch(new, sink):
+            for item in client.fetch(new[:FETCH_BATCH], sink):
                 writer = writers.pop(item.uid, None)
                 if writer is None or item.size is None:
+                    refused.add(item.uid)
+                    if item.refusal:
+                        self._keeper.withheld()
                     continue
                 with writer:
                     stored = writer.commit()
                 self._keeper.keep(stored, validity, str(item.uid))
+                kept += 1
         finally:
             for writer in writers.values():
                 writer.__exit__(None, None, None)
-        return True
+        return kept > 0
 
-    def _remove(self, client: ImapMailbox, validity: str) -> None:
+    def _remove(self, client: ImapMailbox, validity: str) -> bool:
+        """Delete what is ours, a batch at most; return True if there is more to do."""
         entries = self._keeper.known(validity)
         ours = [uid for uid, row in entries.items() if row.state == OURS][:DELETE_BATCH]
         if ours:
@@ -237,6 +263,7 @@ class ImapFetcher:
         if folder and foreign:
             client.move([int(uid) for uid in foreign], folder)
             self._keeper.mark(validity, foreign, MOVED)
+        return len(ours) == DELETE_BATCH or (bool(folder) and len(foreign) == DELETE_BATCH)
 
 
 class Pop3Fetcher:
@@ -266,8 +293,8 @@ class Pop3Fetcher:
             try:
                 while not stopping.is_set():
                     client.open()
-                    self._keeper.tell(Connected())
                     busy = self._work(client, stopping)
+                    self._keeper.tell(Connected())
                     pause = min(self._mailbox.poll_seconds, 0.2) if busy else self._mailbox.poll_seconds
                     client.wait(pause)
             finally:
@@ -279,9 +306,15 @@ class Pop3Fetcher:
         items = client.items()
         new = [item for item in items if item.uidl is None or item.uidl not in known]
         identities = {item.number: item.uidl for item in items}
+        kept, fault = 0, None
         if new and not stopping.is_set():
-            self._keeper.check_room()
-            self._fetch(client, new, identities, known)
+            try:
+                self._keeper.check_room()
+                kept = self._fetch(client, new[:FETCH_BATCH], identities, known)
+            except RadpostError as error:
+                if error.reason not in NO_ROOM:
+                    raise
+                fault = error  # what is ours already goes all the same
         here = {identity for identity in identities.values() if identity}
         ours = [uid for uid, row in self._keeper.known(self.VALIDITY).items() if row.state == OURS]
         doomed = {number: uid for number, uid in identities.items() if uid in ours}
@@ -289,7 +322,9 @@ class Pop3Fetcher:
         gone = [doomed[number] for number in client.quit()]
         vanished = [uid for uid in ours if uid not in here]
         self._keeper.forget(self.VALIDITY, [uid for uid in (*gone, *vanished) if uid])
-        return bool(new or doomed)
+        if fault is not None:
+            raise fault
+        return bool(kept or doomed)
 
     def _fetch(
         self,
@@ -297,7 +332,8 @@ class Pop3Fetcher:
         new: list[Item],
         identities: dict[int, str | None],
         known: dict[str, MailboxEntryRow],
-    ) -> None:
+    ) -> int:
+        kept = 0
         writers: dict[int, SpoolWriter] = {}
 
         def sink(item: Item) -> Writer:
@@ -313,10 +349,12 @@ class Pop3Fetcher:
                         continue  # without UIDL the mail had to be read to be recognised
                     stored = writer.commit()
                 self._keeper.keep(stored, self.VALIDITY, item.identity)
+                kept += 1
         finally:
             for writer in writers.values():
                 with suppress(RadpostError):
                     writer.__exit__(None, None, None)
+        return kept
 
 
 def fetcher_for(site: Site, mailbox: Mailbox) -> Fetcher:
