@@ -33,6 +33,8 @@ from radpost.store import outgoing
 IDLE_SECONDS: Final = 1.0
 """How long a task waits without a ring before it looks by itself: a lost ring delays, it loses nothing."""
 RESTART_SECONDS: Final = 1.0
+ROOM_FOR_SPEED: Final = 500_000_000
+"""Free space beyond the reserve from which some of it may be spent on preallocation."""
 REST_SECONDS: Final = 30.0
 
 
@@ -106,6 +108,8 @@ class Gateway:
         self._lock()
         site = self.site
         site.spool.sweep()
+        if site.spool.free_bytes() > site.spool.reserve_bytes + ROOM_FOR_SPEED:
+            site.database.grow_log()
         self._settler.recover(site.clock())
         handover.sweep(site.config.data_path / "handover")
         self._submitter.recover()

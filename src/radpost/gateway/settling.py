@@ -4,6 +4,8 @@ import threading
 from pathlib import Path
 from typing import Final
 
+import structlog
+
 from radpost.errors import STORE_UNUSABLE, RadpostError
 from radpost.store import journal, settling
 from radpost.store.database import Database
@@ -12,8 +14,15 @@ from radpost.store.spool import Spool, Stored
 
 WARM_UP: Final = 8
 """So many objects take the long way before the segments are made: not everybody sends studies."""
+RETRY_AFTER: Final = 1000
+"""So many objects later the disk is asked again."""
+SPARE: Final = 4
+"""The segments take at most this fraction of what is free."""
 PAUSE_SECONDS: Final = 0.25
 MOST_BYTES: Final = 24 << 20
+
+
+_LOG = structlog.stdlib.get_logger("radpost")
 
 
 class Settler:
@@ -83,7 +92,7 @@ class Settler:
             self._wanted.wait(PAUSE_SECONDS)
             self._wanted.clear()
             if self._seen >= self._warm_up and not self._segments.ready:
-                self._segments.prepare()
+                self._warm()
             self.settle()
         self.settle()
 
@@ -103,6 +112,15 @@ class Settler:
     def close(self) -> None:
         """Close the segment files."""
         self._segments.close()
+
+    def _warm(self) -> None:
+        """Make the segments if the disk has room to spare; if not, everything goes on the long way."""
+        self._seen = -RETRY_AFTER
+        try:
+            self._spool.require_space(SPARE * self._segments.total)
+            self._segments.prepare()
+        except RadpostError as error:
+            _LOG.info("no segments for now", code=error.reason.code)
 
     def _count(self) -> None:
         with self._lock:

@@ -233,6 +233,27 @@ _CLOSED_COLLECTIONS = rows.Query(
 _NEXT_COLLECTION_DUE = rows.Statement(
     select(func.min(collection.c.due_at)).where(collection.c.state == "open")
 )
+_OTHERS_ALARMED = rows.Statement(
+    select(mail.c.id)
+    .where(
+        mail.c.transmission_id == bindparam("transmission_id"),
+        func.json_extract(mail.c.machine, "$.alarm") == bindparam("alarm"),
+        mail.c.id != bindparam("but"),
+    )
+    .limit(1)
+)
+_OTHERS_STUCK = rows.Statement(
+    select(submission.c.id)
+    .where(
+        (submission.c.state == "ready")
+        | (submission.c.state == "sending")
+        | (submission.c.state == "suspended"),
+        submission.c.partner == bindparam("partner"),
+        func.json_extract(submission.c.machine, "$.alarm") == bindparam("alarm"),
+        submission.c.id != bindparam("but"),
+    )
+    .limit(1)
+)
 _RECUTS = rows.Query(
     MailRow,
     select(*_MAIL)
@@ -677,6 +698,17 @@ def get_submission(connection: Connection, submission_id: int) -> SubmissionRow 
 def due_transmissions(connection: Connection, now: float) -> list[TransmissionRow]:
     """Return transmissions whose stored deadline has passed."""
     return _DUE_TRANSMISSIONS.many(connection, now=now)
+
+
+def others_alarmed(connection: Connection, transmission_id: str, code: int, *, but: int) -> bool:
+    """Tell whether another mail of a transmission stands under this alarm."""
+    values = {"transmission_id": transmission_id, "alarm": code, "but": but}
+    return _OTHERS_ALARMED.value(connection, values) is not None
+
+
+def others_stuck(connection: Connection, partner: str, code: int, *, but: int) -> bool:
+    """Tell whether another message to a partner stands under this alarm."""
+    return _OTHERS_STUCK.value(connection, {"partner": partner, "alarm": code, "but": but}) is not None
 
 
 def unsent_bytes(connection: Connection) -> dict[str, int]:

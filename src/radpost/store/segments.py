@@ -70,10 +70,16 @@ class Segments:
                 finally:
                     os.close(descriptor)
         except OSError as error:
-            for descriptor in files:
+            for number, descriptor in enumerate(files):
                 os.close(descriptor)
+                self._path(number).unlink(missing_ok=True)
             raise trouble(error) from error
         self._files = files
+
+    @property
+    def total(self) -> int:
+        """Return how much disk the segments take, in bytes."""
+        return self._size * len(self._live)
 
     def append(self, source: Path, stored: Stored) -> Record | None:
         """Write a file's content and sync it; None if there is no room now: then the file itself is synced.
