@@ -3,6 +3,7 @@
 Secrets may stand in the file, in a file of their own (``*_file``) or in the environment (``*_env``).
 """
 
+import ipaddress
 import os
 import re
 import tomllib
@@ -14,10 +15,10 @@ from msgspec import Meta, Struct, field
 
 from radpost.errors import CONFIG_INVALID, RadpostError
 
-AeTitle = Annotated[
-    str, Meta(min_length=1, max_length=16, pattern=r"^[!-\[\]-~](?:[ -\[\]-~]{0,14}[!-\[\]-~])?$")
-]
+_AE_TITLE: Final = r"^[!-\[\]-~](?:[ -\[\]-~]{0,14}[!-\[\]-~])?$"
+AeTitle = Annotated[str, Meta(min_length=1, max_length=16, pattern=_AE_TITLE)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
+Count = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(ge=0)]
 Address = Annotated[str, Meta(pattern=r"^[^@\s<>\"]+@[^@\s<>\"]+$")]
 Security = Literal["tls", "starttls", "none"]
@@ -57,7 +58,7 @@ class DicomIn(Struct, frozen=True, forbid_unknown_fields=True):
     tls: TlsFiles | None = None
     quiet_seconds: Seconds = 30.0
     max_associations: Annotated[int, Meta(ge=1, le=500)] = 64
-    max_object_bytes: int = 8_000_000_000
+    max_object_bytes: Count = 8_000_000_000
 
 
 class Pacs(Struct, frozen=True, forbid_unknown_fields=True):
@@ -129,7 +130,7 @@ class Submission(Account, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
     connections: Annotated[int, Meta(ge=1, le=8)] = 2
     helo: str = ""
-    max_mail_size: int = 0
+    max_mail_size: Count = 0
     null_sender: bool = True
 
 
@@ -155,16 +156,16 @@ class Receiver(Struct, frozen=True, forbid_unknown_fields=True):
     certificate: str = ""
     key: str = ""
     require_tls: bool = False
-    max_mail_bytes: int = 1_000_000_000
+    max_mail_bytes: Count = 1_000_000_000
 
 
 class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     """Bounds that keep one fault from taking the rest with it."""
 
-    disk_reserve_bytes: int = 1_000_000_000
-    quarantine_bytes: int = 20_000_000_000
-    max_open_bytes: int = 8_000_000_000
-    max_ratio: int = 200
+    disk_reserve_bytes: Count = 1_000_000_000
+    quarantine_bytes: Count = 20_000_000_000
+    max_open_bytes: Count = 8_000_000_000
+    max_ratio: Count = 200
     receipt_overdue_seconds: Seconds = 3600.0
     incomplete_set_seconds: Seconds = 3600.0
     fragment_wait_seconds: Seconds = 259_200.0
@@ -198,6 +199,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
         return self.path(self.data)
 
 
+MAX_PORT: Final = 65_535
 _WHERE: Final = re.compile(r" - at `\$\.?(.*)`$")
 
 
@@ -246,28 +248,62 @@ def _check(config: Config) -> None:
     names = [destination.name for destination in config.destination]
     if len(names) != len(set(names)):
         _invalid("two destinations have the same name")
+    _check_stations(config)
     boxes = [mailbox.name for mailbox in config.mailbox]
     if len(boxes) != len(set(boxes)):
         _invalid("two mailboxes have the same name")
     for destination in config.destination:
-        needs = {
-            "dicom": bool(destination.ae_title and destination.host and destination.port),
-            "folder": bool(destination.path),
-            "program": bool(destination.command),
-        }
-        if not needs[destination.kind]:
-            wants = {"dicom": "ae_title, host and port", "folder": "path", "program": "command"}[
-                destination.kind
-            ]
-            _invalid(f"destination {destination.name}: kind '{destination.kind}' needs {wants}")
+        _check_destination(destination)
     for account in (*config.mailbox, *((config.submission,) if config.submission else ())):
         if account.security == "none" and not is_loopback(account.host):
             _invalid(f"{account.host}: security 'none' is allowed on loopback only; use 'tls' or 'starttls'")
+        _check_secrets(account)
     for receiver in config.receiver:
         if bool(receiver.certificate) != bool(receiver.key):
             _invalid("receiver: certificate and key belong together")
         if receiver.require_tls and not receiver.certificate:
             _invalid("receiver: require_tls needs certificate and key")
+
+
+def _check_destination(destination: Destination) -> None:
+    needs = {
+        "dicom": bool(destination.ae_title and destination.host and destination.port),
+        "folder": bool(destination.path),
+        "program": bool(destination.command),
+    }
+    if not needs[destination.kind]:
+        wants = {"dicom": "ae_title, host and port", "folder": "path", "program": "command"}[destination.kind]
+        _invalid(f"destination {destination.name}: kind '{destination.kind}' needs {wants}")
+    if destination.kind == "dicom":
+        if not re.fullmatch(_AE_TITLE, destination.ae_title):
+            _invalid(f"destination {destination.name}: ae_title has 1 to 16 printable characters")
+        if not 1 <= destination.port <= MAX_PORT:
+            _invalid(f"destination {destination.name}: port lies between 1 and {MAX_PORT}")
+
+
+def _check_stations(config: Config) -> None:
+    for station in config.dicom.stations if config.dicom else ():
+        try:
+            ipaddress.ip_network(station.address or "::/0", strict=False)
+        except ValueError:
+            _invalid(
+                f"dicom.stations: {station.ae_title}: address '{station.address}' is no IP address or "
+                "network; leave it empty to admit any"
+            )
+
+
+def _check_secrets(account: Account) -> None:
+    """Refuse two places for one secret: which one counts would be a guess."""
+    oauth = account.oauth
+    secrets = {"password": (account.password, account.password_file, account.password_env)}
+    if oauth is not None:
+        secrets["client_secret"] = (oauth.client_secret, oauth.client_secret_file, oauth.client_secret_env)
+        secrets["refresh_token"] = (oauth.refresh_token, oauth.refresh_token_file, oauth.refresh_token_env)
+        if not oauth.token_url.startswith("https://"):
+            _invalid(f"{account.host}: oauth.token_url must be an https address")
+    for name, places in secrets.items():
+        if sum(bool(place) for place in places) > 1:
+            _invalid(f"{account.host}: give {name}, {name}_file or {name}_env, not several of them")
 
 
 def is_loopback(host: str) -> bool:

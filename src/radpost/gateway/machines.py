@@ -21,7 +21,7 @@ def load(kind: type[T], text: str) -> T:
     """Return a state from its stored form; fields that are missing get their defaults."""
     try:
         value = _value(kind, json.loads(text))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RadpostError(INTERNAL, f"stored state of {kind.__name__} is damaged") from error
     assert isinstance(value, kind)
     return value

@@ -134,7 +134,12 @@ class Outbox:
             values["done_at"] = now
         outgoing.update_submission(connection, row.id, **values)
         subject = f"submission to {row.partner}"
-        write_records(connection, records, subject, now)
+        for record in records:
+            if isinstance(record, EndAlarm) and outgoing.others_stuck(
+                connection, row.partner, record.reason.code, but=row.id
+            ):
+                continue  # another message to this partner stands under the same alarm
+            write_records(connection, [record], subject, now)
         if after.phase in _SPENT:
             # The bytes are needed no longer once no live message carries them; the collector looks again.
             objects.release_blob(connection, row.sha256, now)
@@ -243,12 +248,7 @@ class Outbox:
     @staticmethod
     def _others_alarmed(connection: Connection, row: outgoing.MailRow, ended: EndAlarm) -> bool:
         """Tell whether another mail of the transmission stands under the same alarm."""
-        return any(
-            other.id != row.id
-            and other.code == ended.reason.code
-            and machines.load(OutgoingMail, other.machine).alarm is ended.reason
-            for other in outgoing.mails_of(connection, row.transmission_id)
-        )
+        return outgoing.others_alarmed(connection, row.transmission_id, ended.reason.code, but=row.id)
 
     def _tell_messages(
         self, connection: Connection, mail_id: int, event: submission_machine.SubmissionEvent, now: float

@@ -1,5 +1,7 @@
 """Stored deadlines that have come: overdue receipts, incomplete sets, standing transmissions, old files."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from radpost.gateway import machines
@@ -44,11 +46,19 @@ class Timekeeper:
             before = now - ORPHAN_GRACE_SECONDS
             cleaning.remove_orphans(self._site.database, self._site.spool, before)
 
+    @contextmanager
+    def _alone(self, **what: object) -> Iterator[None]:
+        """Keep a deadline that cannot be handled from stopping the others; it is tried again."""
+        try:
+            yield
+        except Exception:
+            self._site.log.exception("deadline not handled", **what)
+
     def _overdue_mails(self, now: float) -> None:
         with self._site.database.read() as connection:
             rows = outgoing.due_mails(connection, now, [Phase.ON_SERVER.value])
         for row in rows:
-            with self._site.database.write() as connection:
+            with self._alone(mail=row.id), self._site.database.write() as connection:
                 self._outbox.mail_event(connection, row.id, TimerDue(), now)
         if rows:
             self._site.bells.seal.ring()
@@ -57,7 +67,7 @@ class Timekeeper:
         with self._site.database.read() as connection:
             rows = outgoing.due_transmissions(connection, now)
         for row in rows:
-            with self._site.database.write() as connection:
+            with self._alone(transmission=row.id), self._site.database.write() as connection:
                 self._outbox.transmission_event(connection, row.id, TimerDue(), now)
 
     def _incomplete_sets(self, now: float) -> None:
@@ -65,7 +75,7 @@ class Timekeeper:
         with self._site.database.read() as connection:
             rows = incoming.due_sets(connection, now)
         for row in rows:
-            with self._site.database.write() as connection:
+            with self._alone(set_of=row.partner), self._site.database.write() as connection:
                 # asked again: a part may have come between the two looks
                 fresh = incoming.get_set(connection, row.partner, row.set_id)
                 if fresh is None or fresh.machine != row.machine:
