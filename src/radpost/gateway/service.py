@@ -113,6 +113,8 @@ class Gateway:
         self._settler.recover(site.clock())
         handover.sweep(site.config.data_path / "handover")
         self._submitter.recover()
+        # GnuPG reads the keys while the rest starts: the first mail need not wait for it
+        self._thread("keys", self._prepare_keys)
         bells = site.bells
         limits = site.config.limits
         self._run("collect", bells.collect, self._collect)
@@ -195,6 +197,10 @@ class Gateway:
             return False
         site.bells.collect.wait(min(IDLE_SECONDS, max(0.0, wait - now)))
         return True
+
+    def _prepare_keys(self) -> None:
+        with suppress(Exception):  # whoever needs a key meets the same fault, and tells of it
+            self.site.keys.ring()
 
     def _time(self) -> bool:
         self._timekeeper.step()

@@ -38,10 +38,10 @@ class Timekeeper:
         self._standing_transmissions(now)
         self._incomplete_sets(now)
         self._joiner.give_up_due(now)
-        if now - self._cleaned_at >= CLEAN_EVERY_SECONDS:
+        if not 0 <= now - self._cleaned_at < CLEAN_EVERY_SECONDS:  # a clock may be set back
             self._cleaned_at = now
             cleaning.collect(self._site.database, self._site.spool, now, GRACE_SECONDS)
-        if now - self._orphans_at >= ORPHANS_EVERY_SECONDS:
+        if not 0 <= now - self._orphans_at < ORPHANS_EVERY_SECONDS:
             self._orphans_at = now
             before = now - ORPHAN_GRACE_SECONDS
             cleaning.remove_orphans(self._site.database, self._site.spool, before)
