@@ -13,7 +13,7 @@ from typing import BinaryIO, Final, cast
 from sqlalchemy import Connection
 
 from radpost.agit import receipts as letters
-from radpost.errors import INTERNAL, TABLE, RadpostError, Reason
+from radpost.errors import BOUNCED, INTERNAL, TABLE, RadpostError, Reason
 from radpost.gateway import machines
 from radpost.gateway.arrivals import apply_incoming
 from radpost.gateway.outbox import Outbox, envid_of
@@ -249,7 +249,7 @@ class Receipts:
         if found is None and dsn.envid:
             found = outgoing.find_envid(connection, dsn.envid)
         if found is None:
-            return False
+            return self._receipt_came_back(connection, ids, dsn, now)
         failed = [item for item in dsn.recipients if item.address]
         if failed and not any((item.address or "").lower() == found.recipient.lower() for item in failed):
             return False
@@ -262,6 +262,21 @@ class Receipts:
         event = mail_machine.Bounced(found.generation, kind)
         self._outbox.mail_event(connection, found.mail_id, event, now)
         return True
+
+    @staticmethod
+    def _receipt_came_back(connection: Connection, ids: list[str], dsn: Dsn, now: float) -> bool:
+        """Note that a partner did not get our receipt; return False if it names none of ours."""
+        for message_id in ids:
+            row = outgoing.receipt_named(connection, message_id)
+            if row is None or row.receipt_id is None:
+                continue
+            if dsn.kind is not BounceClass.DELAYED:
+                incoming.update_receipt(connection, row.receipt_id, state="failed")
+                arrival_id = incoming.receipt_arrival(connection, row.receipt_id)
+                journal.note(connection, "receipt came back", now, arrival_id=arrival_id, code=BOUNCED.code)
+                journal.raise_alarm(connection, BOUNCED.code, f"receipts to {row.partner}", "", now)
+            return True
+        return False
 
     @staticmethod
     def _fragment_is_gone(connection: Connection, found: outgoing.MessageRow) -> bool:

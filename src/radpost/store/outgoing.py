@@ -638,6 +638,14 @@ def find_envid(connection: Connection, envid: str) -> MessageRow | None:
     return rows.one(connection, MessageRow, statement)
 
 
+def receipt_named(connection: Connection, message_id: str) -> SubmissionRow | None:
+    """Return the receipt of ours that went out under a Message-ID."""
+    statement = select(*_SUBMISSION).where(
+        submission.c.message_id == message_id, submission.c.kind == "receipt"
+    )
+    return rows.one(connection, SubmissionRow, statement)
+
+
 def add_submissions(connection: Connection, values: Sequence[Mapping[str, Any]]) -> None:
     """Add messages to the outbox."""
     rows.add_all(connection, submission, values)

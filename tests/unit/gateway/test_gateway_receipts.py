@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from radpost.errors import NO_USABLE_KEY
+from radpost.errors import BOUNCED, NO_USABLE_KEY
 from radpost.gateway.partners import RADPOST_PEER, Switches
 from radpost.store import incoming, outgoing
 from radpost.store import partners as partner_statements
@@ -155,3 +155,26 @@ def test_invariant_4_a_receipt_is_owed_and_written_in_steps_that_can_each_be_rep
         assert [item.state for item in incoming.receipts_of(connection, row.id)] == ["sent"]
     pair.a.take(receipt)
     assert [job.state for job in pair.a.transmissions()] == ["confirmed"]
+
+
+def test_a_receipt_of_ours_that_comes_back_is_noted_and_alarms(
+    make_pair: "Callable[..., Pair]", study: "Callable[..., list[Path]]"
+) -> None:
+    """It is no ordinary letter either, that would stay in the mailbox, and it is answered by nothing."""
+    pair = make_pair()
+    (mail,) = pair.send(study(1))
+    row = pair.b.take(mail)
+    pair.b.answer()
+    sent, _ = pair.b.posted[-1]
+    bounce = (
+        "From: MAILER-DAEMON@relay.example\r\nTo: dicom@b.example\r\nMIME-Version: 1.0\r\n"
+        "Content-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n--b\r\n\r\nno\r\n"
+        "--b\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; relay.example\r\n\r\n"
+        "Final-Recipient: rfc822; dicom@a.example\r\nAction: failed\r\nStatus: 5.1.1\r\n\r\n"
+        f"--b\r\nContent-Type: text/rfc822-headers\r\n\r\nMessage-ID: {sent.message_id}\r\n\r\n--b--\r\n"
+    )
+    assert pair.b.take(bounce.encode(), envelope_from="").state == "done"
+    with pair.b.site.database.read() as connection:
+        assert [item.state for item in incoming.receipts_of(connection, row.id)] == ["failed"]
+    assert [code for code, _ in pair.b.alarms()] == [BOUNCED.code]
+    assert pair.b.answer() == []
