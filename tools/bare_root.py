@@ -216,9 +216,7 @@ def _no_pip() -> str:
 
 
 def _imports() -> str:
-    modules = (
-        "radpost, cryptography, imagecodecs, isal, msgspec, numpy, pybase64, pydicom, sqlalchemy"
-    )
+    modules = "radpost, cryptography, imagecodecs, isal, msgspec, numpy, pybase64, pydicom, sqlalchemy"
     return f".venv/bin/python -c 'import {modules}'"
 
 
