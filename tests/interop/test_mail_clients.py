@@ -377,3 +377,13 @@ def test_memory_does_not_grow_with_the_mail(server: MailServer) -> None:
     assert size > 20_000_000
     assert after - before < 2_000  # KiB
     assert after < 40_000
+
+
+def test_a_mail_goes_by_data_where_the_partners_switch_says_so(server: MailServer) -> None:
+    mail = make_mail(2000)
+    smtp = submission(server)
+    for bdat in (False, True):
+        outcome = smtp.send(ANNE, BERT, io.BytesIO(mail), size=len(mail), bdat=bdat)
+        assert outcome.accepted
+        assert outcome.chunked is bdat
+    smtp.quit()

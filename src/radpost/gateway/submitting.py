@@ -76,7 +76,7 @@ class Route:
         with self._lock:
             return self._line.usable(now)
 
-    def send(self, row: SubmissionRow, source: BinaryIO, *, notify: bool) -> Outcome:
+    def send(self, row: SubmissionRow, source: BinaryIO, *, notify: bool, bdat: bool = True) -> Outcome:
         """Submit one message; raises RadpostError only for the server as a whole.
 
         ``null_sender_refused`` of the outcome says that a notification went out under our address.
@@ -94,6 +94,7 @@ class Route:
                 envid=row.envid,
                 notify=("FAILURE", "DELAY") if notify else ("NEVER",),
                 ret="HDRS",
+                bdat=bdat,
             )
             if outcome.null_sender_refused:
                 # the account's address, with Auto-Submitted in the mail and no bounce wanted (invariant 9)
@@ -288,7 +289,9 @@ class Submitter:
                 source: BinaryIO = file
                 if row.head is not None:
                     source = cast("BinaryIO", _Joined(row.head, file, row.start, row.end))
-                outcome = route.send(row, source, notify=row.kind == "mail")
+                partner = next((item for item in self._site.partners.all() if item.name == row.partner), None)
+                bdat = partner is None or partner.switches.bdat
+                outcome = route.send(row, source, notify=row.kind == "mail", bdat=bdat)
         except RadpostError as error:
             if error.reason in OURS:
                 # one mail that we cannot read is no fault of the server, and stops no other (invariant 5)

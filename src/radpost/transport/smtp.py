@@ -79,6 +79,7 @@ class Connection(ClientSession):
     ) -> None:
         super().__init__(endpoint, credentials, ehlo_name=ehlo_name, dialler=dialler)
         self.memory = memory or ServerMemory()
+        self._may_chunk = True
 
     def send(
         self,
@@ -90,6 +91,7 @@ class Connection(ClientSession):
         envid: str | None = None,
         notify: Sequence[Notify] = (),
         ret: Literal["HDRS", "FULL"] | None = None,
+        bdat: bool = True,
     ) -> Outcome:
         """Submit ``size`` bytes of ``source``, from its present position, to one recipient.
 
@@ -97,7 +99,9 @@ class Connection(ClientSession):
         server says about this mail comes back as a value; an error is raised only for what concerns the
         server as a whole (not reachable, no TLS, no sign-in). A server that cannot do BDAT, and an old
         connection that was dead before the server saw the mail, are tried once more on a new connection.
+        With ``bdat`` False the content goes by DATA, whatever the server offers.
         """
+        self._may_chunk = bdat
         envelope_from = _address(envelope_from) if envelope_from else ""
         recipient = _address(recipient)
         start = source.tell()
@@ -141,7 +145,7 @@ class Connection(ClientSession):
     def _transaction(
         self, mail: str, rcpt: str, source: BinaryIO, start: int, size: int, *, null_sender: bool
     ) -> Outcome:
-        chunked = self._features.chunking and self.memory.trust_bdat
+        chunked = self._features.chunking and self.memory.trust_bdat and self._may_chunk
         body = f"BDAT {size} LAST" if chunked else "DATA"
         ahead = self._features.pipelining and (not chunked or size <= _ONE_PACKET)
         stage = Stage.MAIL
