@@ -54,9 +54,9 @@ class PaperRoute(Route):
         super().__init__(site, "submission", None)
         self.post = post
 
-    def send(self, row: SubmissionRow, source: BinaryIO, *, notify: bool) -> Outcome:
+    def send(self, row: SubmissionRow, source: BinaryIO, *, notify: bool, bdat: bool = True) -> Outcome:
         """Hand the whole message to the function."""
-        del notify
+        del notify, bdat
         return self.post(row, source.read())
 
 
