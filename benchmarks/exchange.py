@@ -63,7 +63,7 @@ class Bench:
 
     def warmed(self, pair: Pair) -> None:
         """Send two slices first: connections, key rings and caches are as in daily life."""
-        pair.send(data.study(self.work, 2, seed=99))
+        pair.send(data.study(self.work, 2, seed=99), timeout=60.0)
 
     def once(self, study: data.Study, switches: Switches = PEER, *, fill: int = 0) -> Run:
         """Send a study through a fresh pair."""

@@ -170,8 +170,8 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     incomplete_set_seconds: Seconds = 3600.0
     fragment_wait_seconds: Seconds = 259_200.0
     max_resends: Annotated[int, Meta(ge=0, le=20)] = 3
-    seal_workers: Annotated[int, Meta(ge=1, le=16)] = 1
-    open_workers: Annotated[int, Meta(ge=1, le=16)] = 1
+    seal_workers: Annotated[int, Meta(ge=1, le=16)] = 2
+    open_workers: Annotated[int, Meta(ge=1, le=16)] = 2
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):

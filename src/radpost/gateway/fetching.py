@@ -5,8 +5,13 @@ to a folder that the configuration names.
 """
 
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Protocol, cast
+
+from sqlalchemy import Connection
 
 from radpost.errors import (
     CONFIG_INVALID,
@@ -44,6 +49,9 @@ DELETE_BATCH: Final = 100
 FETCH_BATCH: Final = 200
 """Mails per round: between two rounds room is looked for again, and what is ours is deleted."""
 WAIT_SECONDS: Final = 60.0
+KEEP_MAILS: Final = 16
+KEEP_BYTES: Final = 2_000_000
+"""Small mails are synced and noted together."""
 
 
 class Fetcher(Protocol):
@@ -54,6 +62,15 @@ class Fetcher(Protocol):
 
     def wake(self) -> None:
         """Look at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Fetched:
+    """A mail that has been read and is not durable yet."""
+
+    path: Path
+    stored: Stored
+    uid: str
 
 
 class _Keeper:
@@ -78,29 +95,43 @@ class _Keeper:
         if held >= self.site.config.limits.quarantine_bytes:
             raise RadpostError(QUARANTINE_FULL)
 
-    def keep(self, stored: Stored, validity: str, uid: str) -> None:
-        """Note a durable mail; the same bytes under a new UID are no new mail (UIDVALIDITY changed)."""
-        now = self.site.clock()
+    def keep_all(self, mails: Sequence["_Fetched"], validity: str) -> None:
+        """Make fetched mails durable and note them, with one commit for all."""
+        if not mails:
+            return
+        self.site.spool.adopt([(mail.path, mail.stored) for mail in mails])
         with self.site.database.write() as connection:
-            known = incoming.entry_by_hash(connection, self.mailbox.name, stored.sha256)
-            arrival_id, state = None, STORED
-            if known is not None and known.arrival_id is not None:
-                arrival_id, state = known.arrival_id, known.state
-            if arrival_id is None:
-                arrival_id = add_arrival(
-                    self.site,
-                    connection,
-                    stored,
-                    source=f"{self.mailbox.kind}:{self.mailbox.name}",
-                    envelope_from=None,
-                    recipient=self.site.address,
-                    now=now,
-                )
-            incoming.put_entry(
-                connection,
-                MailboxEntryRow(self.mailbox.name, validity, uid, stored.sha256, arrival_id, state, now),
-            )
+            for mail in mails:
+                self._note(connection, mail.stored, validity, mail.uid)
         self.site.bells.open.ring()
+
+    def keep(self, stored: Stored, validity: str, uid: str) -> None:
+        """Note a durable mail."""
+        with self.site.database.write() as connection:
+            self._note(connection, stored, validity, uid)
+        self.site.bells.open.ring()
+
+    def _note(self, connection: Connection, stored: Stored, validity: str, uid: str) -> None:
+        """Note a mail; the same bytes under a new UID are no new mail (UIDVALIDITY changed)."""
+        now = self.site.clock()
+        known = incoming.entry_by_hash(connection, self.mailbox.name, stored.sha256)
+        arrival_id, state = None, STORED
+        if known is not None and known.arrival_id is not None:
+            arrival_id, state = known.arrival_id, known.state
+        if arrival_id is None:
+            arrival_id = add_arrival(
+                self.site,
+                connection,
+                stored,
+                source=f"{self.mailbox.kind}:{self.mailbox.name}",
+                envelope_from=None,
+                recipient=self.site.address,
+                now=now,
+            )
+        incoming.put_entry(
+            connection,
+            MailboxEntryRow(self.mailbox.name, validity, uid, stored.sha256, arrival_id, state, now),
+        )
 
     def withheld(self) -> None:
         """Alarm that the server does not give out a mail; the others are not affected."""
@@ -226,6 +257,7 @@ class ImapFetcher:
         self._keeper.check_room()
         kept = 0
         writers: dict[int, SpoolWriter] = {}
+        waiting: list[_Fetched] = []
 
         def sink(uid: int, size: int) -> Writer:
             self._keeper.site.spool.require_space(size)
@@ -241,12 +273,16 @@ class ImapFetcher:
                         self._keeper.withheld()
                     continue
                 with writer:
-                    stored = writer.commit()
-                self._keeper.keep(stored, validity, str(item.uid))
+                    waiting.append(_Fetched(*writer.finish(), str(item.uid)))
                 kept += 1
+                if len(waiting) >= KEEP_MAILS or sum(mail.stored.size for mail in waiting) >= KEEP_BYTES:
+                    batch, waiting = waiting, []
+                    self._keeper.keep_all(batch, validity)
         finally:
             for writer in writers.values():
                 writer.__exit__(None, None, None)
+            # also when the connection broke: what has come need not come again
+            self._keeper.keep_all(waiting, validity)
         return kept > 0
 
     def _remove(self, client: ImapMailbox, validity: str) -> bool:

@@ -73,6 +73,7 @@ class Processor:
         self._receipts = receipts
         self._importer = Importer(site)
         self._joiner = Joiner(site)
+        self._noted: dict[int, dict[str, object]] = {}
 
     def next(self, limit: int, busy: frozenset[int]) -> list[ArrivalRow]:
         """Return arrivals to process next."""
@@ -95,6 +96,7 @@ class Processor:
             self._site.log.exception("processing failed inside", arrival=row.id)
             self._failed(row, INTERNAL, "")
         finally:
+            self._noted.pop(row.id, None)
             # it may be deleted from its server now
             self._site.bells.mailbox.ring()
 
@@ -122,6 +124,8 @@ class Processor:
                     raise RadpostError(UNKNOWN_SENDER)
                 case MailKind.FRAGMENT:
                     assert outside.fragment is not None
+                    with self._site.database.write() as connection:
+                        self._write_noted(connection, row.id)
                     self._joiner.arrived(row, outside.fragment, outside.from_address.lower())
                     self._site.bells.open.ring()
                 case MailKind.SEALED | MailKind.CLEAR:
@@ -159,25 +163,28 @@ class Processor:
             # not closed by hand: an exception may still hold slices; the mapping ends with the last of them
 
     def _note_outside(self, row: ArrivalRow, outside: Survey, partner: Partner | None) -> None:
+        """Remember what the outside says; it is written with the mail's first commit."""
         fragment = outside.fragment
         set_info = outside.set_info
-        with self._site.database.write() as connection:
-            incoming.update_arrival(
-                connection,
-                row.id,
-                kind=outside.kind.value,
-                partner=partner.name if partner else None,
-                from_address=outside.from_address.lower(),
-                message_id=outside.message_id,
-                receipt_to="" if _automatic(row, outside.root.headers) else outside.receipt_to,
-                set_id=set_info.set_id if set_info else "",
-                set_part=set_info.part if set_info else None,
-                set_total=set_info.total if set_info else None,
-                fragment_id=fragment.id if fragment else None,
-                fragment_number=fragment.number if fragment else None,
-                fragment_total=fragment.total if fragment else None,
-                opened_at=self._site.clock(),
-            )
+        self._noted[row.id] = {
+            "kind": outside.kind.value,
+            "partner": partner.name if partner else None,
+            "from_address": outside.from_address.lower(),
+            "message_id": outside.message_id,
+            "receipt_to": "" if _automatic(row, outside.root.headers) else outside.receipt_to,
+            "set_id": set_info.set_id if set_info else "",
+            "set_part": set_info.part if set_info else None,
+            "set_total": set_info.total if set_info else None,
+            "fragment_id": fragment.id if fragment else None,
+            "fragment_number": fragment.number if fragment else None,
+            "fragment_total": fragment.total if fragment else None,
+            "opened_at": self._site.clock(),
+        }
+
+    def _write_noted(self, connection: Connection, arrival_id: int) -> None:
+        noted = self._noted.get(arrival_id)
+        if noted is not None:
+            incoming.update_arrival(connection, arrival_id, **noted)
 
     def _note_header(self, row: ArrivalRow, buffer: Buffer) -> None:
         """Note whose a mail is that cannot be read further, so that its sender is named and can be told."""
@@ -202,6 +209,7 @@ class Processor:
     def _foreign(self, row: ArrivalRow) -> None:
         now = self._site.clock()
         with self._site.database.write() as connection:
+            self._write_noted(connection, row.id)
             apply_incoming(self._site, connection, row.id, [machine.Recognised(machine.Kind.FOREIGN)], now)
             incoming.set_entry_of_arrival(connection, row.id, "foreign")
 
@@ -217,6 +225,7 @@ class Processor:
         assert outside.dsn is not None
         now = self._site.clock()
         with self._site.database.write() as connection:
+            self._write_noted(connection, row.id)
             ours = self._receipts.apply_bounce(connection, outside.dsn, now)
             self._report_done(connection, row, machine.Kind.BOUNCE, ours=ours, now=now)
         self._ring_outgoing()
@@ -225,6 +234,7 @@ class Processor:
         assert outside.mdn is not None
         now = self._site.clock()
         with self._site.database.write() as connection:
+            self._write_noted(connection, row.id)
             ours = False
             if partner is not None:
                 reported = Reported(outside.mdn, None, partner, signed=False)
@@ -236,6 +246,7 @@ class Processor:
         signed = self._verdict(content, partner) is Verdict.GOOD
         now = self._site.clock()
         with self._site.database.write() as connection:
+            self._write_noted(connection, row.id)
             ours = False
             for report in content.reports:
                 details = letters.read_details(report.details)
@@ -364,6 +375,7 @@ class Processor:
         now = self._site.clock()
         set_info = judged.set_info
         with self._site.database.write() as connection:
+            self._write_noted(connection, row.id)
             incoming.update_arrival(
                 connection,
                 row.id,
@@ -432,6 +444,7 @@ class Processor:
         self._site.log.warning("mail not processed", arrival=row.id, code=reason.code, name=reason.name)
         now = self._site.clock()
         with self._site.database.write() as connection:
+            self._write_noted(connection, row.id)
             fresh = incoming.get_arrival(connection, row.id)
             if fresh is None:
                 return

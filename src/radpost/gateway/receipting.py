@@ -6,8 +6,10 @@ A report counts only if it names a Message-ID of ours whose recipient was the pa
 
 import json
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import BinaryIO, Final, cast
 
 from sqlalchemy import Connection
@@ -34,6 +36,8 @@ from radpost.transfer.submission import Reply
 from radpost.words import Priority
 
 RETRY_SECONDS: Final = 60.0
+PATIENCE_SECONDS: Final = 2.0
+"""While mails wait to be opened, receipts wait so long: then many are written with one commit."""
 UNSIGNED: Final = " (unsigned)"
 _FINAL: Final = frozenset({Reply.REFUSED, Reply.TOO_LARGE, Reply.ADDRESS_UNKNOWN})
 _BOUNCES: Final = {
@@ -56,6 +60,17 @@ class Reported:
     signed: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A receipt in a file that is not durable yet."""
+
+    row: incoming.ReceiptRow
+    partner: Partner
+    message_id: str
+    path: Path
+    stored: Stored
+
+
 class Receipts:
     """Writes our receipts and applies those of partners."""
 
@@ -67,16 +82,25 @@ class Receipts:
 
     def write_due(self) -> int:
         """Write the receipts that are owed into the outbox; return how many."""
+        now = self._site.clock()
         with self._site.database.read() as connection:
-            rows = incoming.due_receipts(connection, self._site.clock(), 50)
+            rows = incoming.due_receipts(connection, now, 50)
+            if rows and now - rows[0].created_at < PATIENCE_SECONDS and incoming.data_waits(connection, now):
+                return 0  # the bell rings when the next mail is processed
+        written = []
         for row in rows:
             try:
-                self._write(row)
+                written.append(self._write(row))
             except RadpostError as error:
                 self._postpone(row, error.reason)
             except Exception:
                 self._site.log.exception("receipt not written", receipt=row.id)
                 self._postpone(row, INTERNAL)
+        try:
+            self._commit(written)
+        except RadpostError as error:
+            for one in written:
+                self._postpone(one.row, error.reason)
         if rows:
             self._site.bells.submit.ring()
         return len(rows)
@@ -109,44 +133,54 @@ class Receipts:
             journal.note(connection, "receipt sent under our address", now, arrival_id=arrival_id)
         apply_incoming(self._site, connection, arrival_id, [event], now)
 
-    def _write(self, row: incoming.ReceiptRow) -> None:
+    def _write(self, row: incoming.ReceiptRow) -> _Written:
         partner = self._site.partners.by_name(row.partner)
         mail = self._mail(row, partner)
-        stored = self._sealed(mail, partner) if partner.switches.receipt_signed else self._clear(mail)
+        path, stored = self._sealed(mail, partner) if partner.switches.receipt_signed else self._clear(mail)
+        return _Written(row, partner, mail.message_id, path, stored)
+
+    def _commit(self, written: Sequence[_Written]) -> None:
+        """Make receipts durable and put them into the outbox."""
+        if not written:
+            return
+        self._site.spool.adopt([(one.path, one.stored) for one in written])
         now = self._site.clock()
         fresh = submission_machine.Submission(not_before=now)
         with self._site.database.write() as connection:
-            objects.put_blob(connection, self._site.spool, stored, now)
+            for one in written:
+                objects.put_blob(connection, self._site.spool, one.stored, now)
+                incoming.update_receipt(connection, one.row.id, state="written")
             outgoing.add_submissions(
                 connection,
                 [
                     {
                         "kind": "receipt",
                         "mail_id": None,
-                        "receipt_id": row.id,
-                        "partner": partner.name,
-                        "route": route_of(partner),
-                        "message_id": mail.message_id,
-                        "envid": envid_of(mail.message_id),
+                        "receipt_id": one.row.id,
+                        "partner": one.partner.name,
+                        "route": route_of(one.partner),
+                        "message_id": one.message_id,
+                        "envid": envid_of(one.message_id),
                         "envelope_from": "",
-                        "recipient": row.recipient,
+                        "recipient": one.row.recipient,
                         "piece": 1,
                         "pieces": 1,
                         "head": None,
-                        "sha256": stored.sha256,
+                        "sha256": one.stored.sha256,
                         "start": 0,
-                        "end": stored.size,
-                        "size": stored.size,
+                        "end": one.stored.size,
+                        "size": one.stored.size,
                         "generation": 0,
                         "state": fresh.phase.value,
                         "machine": machines.dump(fresh),
                         "priority": Priority.EMERGENCY.value,
                         "due_at": now,
                     }
+                    for one in written
                 ],
             )
-            incoming.update_receipt(connection, row.id, state="written")
-            journal.end_alarm(connection, None, f"receipts to {row.partner}", now)
+            for name in {one.row.partner for one in written}:
+                journal.end_alarm(connection, None, f"receipts to {name}", now)
 
     def _mail(self, row: incoming.ReceiptRow, partner: Partner) -> letters.ReceiptMail:
         with self._site.database.read() as connection:
@@ -188,12 +222,12 @@ class Receipts:
             details=details,
         )
 
-    def _clear(self, mail: letters.ReceiptMail) -> Stored:
+    def _clear(self, mail: letters.ReceiptMail) -> tuple[Path, Stored]:
         with self._site.spool.writer() as writer:
             writer.write(letters.clear_mail(mail))
-            return writer.commit()
+            return writer.finish()
 
-    def _sealed(self, mail: letters.ReceiptMail, partner: Partner) -> Stored:
+    def _sealed(self, mail: letters.ReceiptMail, partner: Partner) -> tuple[Path, Stored]:
         ring = self._site.keys.ring()
         envelope = letters.sealed_envelope(mail)
         with self._site.spool.writer() as writer:
@@ -206,7 +240,7 @@ class Receipts:
                 compress=Compression.ZIP,
             )
             writer.write(envelope.tail)
-            return writer.commit()
+            return writer.finish()
 
     def _postpone(self, row: incoming.ReceiptRow, reason: Reason) -> None:
         now = self._site.clock()

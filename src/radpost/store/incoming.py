@@ -285,6 +285,9 @@ _DUE_RECEIPTS = rows.Query(
     .order_by(receipt.c.id)
     .limit(bindparam("most")),
 )
+_DATA_WAITS = rows.Statement(
+    select(arrival.c.id).where(arrival.c.state == "fetched", arrival.c.due_at <= bindparam("now")).limit(1)
+)
 _RECEIPT_ARRIVAL = rows.Statement(select(receipt.c.arrival_id).where(receipt.c.id == bindparam("key")))
 _QUARANTINE_BYTES = rows.Statement(
     select(func.coalesce(func.sum(quarantine.c.size), 0)).where(quarantine.c.state == "open")
@@ -588,6 +591,11 @@ def add_receipt(connection: Connection, values: Mapping[str, Any]) -> int:
 def due_receipts(connection: Connection, now: float, limit: int) -> list[ReceiptRow]:
     """Return receipts to write next."""
     return _DUE_RECEIPTS.many(connection, now=now, most=limit)
+
+
+def data_waits(connection: Connection, now: float) -> bool:
+    """Tell whether mails wait to be opened."""
+    return _DATA_WAITS.value(connection, {"now": now}) is not None
 
 
 def receipts_of(connection: Connection, arrival_id: int) -> list[ReceiptRow]:

@@ -38,6 +38,11 @@ class AlarmRow:
 
 _EVENT = rows.columns(event, EventRow)
 _ALARM = rows.columns(alarm, AlarmRow)
+_OPEN = (alarm.c.subject == bindparam("about")) & alarm.c.ended_at.is_(None)
+_END_ALARMS = rows.Statement(update(alarm).where(_OPEN).values(ended_at=bindparam("now")))
+_END_ALARM = rows.Statement(
+    update(alarm).where(_OPEN, alarm.c.code == bindparam("reason")).values(ended_at=bindparam("now"))
+)
 _RECALL = rows.Statement(select(memory.c.value).where(memory.c.name == bindparam("name")))
 
 
@@ -97,10 +102,11 @@ def raise_alarm(connection: Connection, code: int, subject: str, detail: str, no
 
 def end_alarm(connection: Connection, code: int | None, subject: str, now: float) -> None:
     """End the open alarms of a subject, of one code or all."""
-    statement = update(alarm).where(alarm.c.subject == subject, alarm.c.ended_at.is_(None))
-    if code is not None:
-        statement = statement.where(alarm.c.code == code)
-    connection.execute(statement.values(ended_at=now))
+    values = {"about": subject, "now": now}
+    if code is None:
+        _END_ALARMS.run(connection, values)
+    else:
+        _END_ALARM.run(connection, {**values, "reason": code})
 
 
 def open_alarms(connection: Connection) -> list[AlarmRow]:

@@ -183,6 +183,7 @@ class SpoolWriter:
         self._path = spool.temporary()
         self._hash = hashlib.sha256()
         self._spent = False
+        self._kept = False
         self.size = 0
         try:
             descriptor = os.open(
@@ -222,7 +223,20 @@ class SpoolWriter:
             _sync_folder(target.parent)
         except OSError as error:
             raise trouble(error) from error
+        self._kept = True
         return stored
+
+    def finish(self) -> tuple[Path, Stored]:
+        """End writing without a sync; the file is the caller's now, to be given to ``Spool.adopt``."""
+        if self._spent:
+            raise RadpostError(STORE_UNUSABLE, "this file failed before, or is finished")
+        self._spent = True
+        try:
+            self._file.close()
+        except OSError as error:
+            raise trouble(error) from error
+        self._kept = True
+        return self._path, Stored(self._hash.hexdigest(), self.size)
 
     def __enter__(self) -> Self:
         return self
@@ -232,7 +246,8 @@ class SpoolWriter:
     ) -> None:
         with contextlib.suppress(OSError):
             self._file.close()
-        self._path.unlink(missing_ok=True)
+        if not self._kept:
+            self._path.unlink(missing_ok=True)
 
 
 def _sync_file(path: Path) -> None:
