@@ -30,13 +30,17 @@ from radpost.words import Verdict
 from .conftest import World
 
 pytestmark = pytest.mark.peer("gnupg")
-NOW = datetime.now(UTC) + timedelta(minutes=1)
+
+
+def soon() -> datetime:
+    """A moment at which a key made just now is valid; not of the import, which may be many tests ago."""
+    return datetime.now(UTC) + timedelta(minutes=1)
 
 
 @pytest.mark.parametrize("kind", list(KeyKind))
 def test_made_keys_are_version_4_with_separate_subkeys(kind: KeyKind) -> None:
     secret = generate("Klinik Süd: Röntgen", "dicom@klinik.example", kind=kind)
-    (cert,) = read_certs(secret, now=NOW)
+    (cert,) = read_certs(secret, now=soon())
     assert cert.user_ids == ("Klinik Süd: Röntgen <dicom@klinik.example>",)
     assert cert.has_secret
     assert cert.problems == ()
@@ -55,14 +59,14 @@ def test_made_keys_are_version_4_with_separate_subkeys(kind: KeyKind) -> None:
             features |= {value for number, _, value in packets.subpackets(area) if number == 30}
     assert features == {b"\x01"}
     public = export_public(secret)
-    (public_cert,) = read_certs(public, now=NOW)
+    (public_cert,) = read_certs(public, now=soon())
     assert not public_cert.has_secret
     assert public_cert.fingerprint == cert.fingerprint
     assert b"PRIVATE" not in public
 
 
 def test_made_keys_can_expire() -> None:
-    (cert,) = read_certs(generate("x", "x@y.example", kind=KeyKind.CURVE25519, expires="2y"), now=NOW)
+    (cert,) = read_certs(generate("x", "x@y.example", kind=KeyKind.CURVE25519, expires="2y"), now=soon())
     assert cert.expires is not None
     later = cert.expires + timedelta(seconds=1)
     (late,) = read_certs(generate("x", "x@y.example", kind=KeyKind.CURVE25519, expires="1d"), now=later)
@@ -84,7 +88,7 @@ def test_names_that_cannot_stand_in_a_key(name: str, address: str) -> None:
     [b"", b"\x00", b"garbage", b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nAAAA\n", b"\x99\x01", bytes(500)],
 )
 def test_garbage_is_key_unreadable(data: bytes) -> None:
-    for action in (lambda: read_certs(data, now=NOW), lambda: unlock(data), lambda: export_public(data)):
+    for action in (lambda: read_certs(data, now=soon()), lambda: unlock(data), lambda: export_public(data)):
         with pytest.raises(RadpostError) as caught:
             action()
         assert caught.value.reason is KEY_UNREADABLE
@@ -93,7 +97,7 @@ def test_garbage_is_key_unreadable(data: bytes) -> None:
 def test_passphrases_at_import_and_export(world: World, short_home: Path) -> None:
     for secret in (world.rsa.secret, world.ecc.secret):
         locked = export_secret(secret, "Paßwort")
-        assert "locked" in read_certs(locked, now=NOW)[0].problems
+        assert "locked" in read_certs(locked, now=soon())[0].problems
         assert unlock(locked, "Paßwort") == secret
     for wrong in (None, "", "passwort"):
         with pytest.raises(RadpostError) as caught:
@@ -105,7 +109,7 @@ def test_passphrases_at_import_and_export(world: World, short_home: Path) -> Non
         made, _, _ = peer.run("--passphrase=Paßwort", "-u", fingerprint, "--detach-sign", data=b"x")
         assert made
         theirs, _, _ = peer.run("--passphrase=Paßwort", "--export-secret-keys", fingerprint)
-    assert "locked" in read_certs(theirs, now=NOW)[0].problems
+    assert "locked" in read_certs(theirs, now=soon())[0].problems
     with Keyring(short_home / "p", [unlock(theirs, "Paßwort")], []) as keyring:
         assert CompositeEngine(keyring).sign_detached([b"x"], signer=fingerprint)
 
@@ -113,8 +117,8 @@ def test_passphrases_at_import_and_export(world: World, short_home: Path) -> Non
 def test_files_with_several_keys_are_split(world: World) -> None:
     joined = world.rsa.public + b"\r\n" + world.partner.public
     assert set(split(joined)) == {world.rsa.fingerprint, world.partner.fingerprint}
-    assert len(read_certs(joined, now=NOW)) == 2
-    assert [cert.has_secret for cert in read_certs(world.rsa.public + world.rsa.secret, now=NOW)] == [True]
+    assert len(read_certs(joined, now=soon())) == 2
+    assert [cert.has_secret for cert in read_certs(world.rsa.public + world.rsa.secret, now=soon())] == [True]
 
 
 def _items(party: bytes) -> list[packets.Small | KeyPacket]:
@@ -133,7 +137,7 @@ def test_forged_user_id_is_not_believed(world: World) -> None:
         n for n, item in enumerate(items) if isinstance(item, packets.Small) and item.tag == packets.USER_ID
     )
     items[at] = packets.Small(packets.USER_ID, b"Other Hospital <x@other.example>")
-    (cert,) = read_certs(_public(items), now=NOW)
+    (cert,) = read_certs(_public(items), now=soon())
     assert cert.user_ids == ()
     assert cert.problems == ("no-valid-self-signature",)
     assert not cert.can_encrypt
@@ -145,7 +149,7 @@ def test_foreign_subkey_is_not_believed(world: World, short_home: Path) -> None:
     foreign = stranger[-2:]
     assert isinstance(foreign[0], KeyPacket)
     glued = _public([*_items(world.partner.secret), *foreign])
-    (cert,) = read_certs(glued, now=NOW)
+    (cert,) = read_certs(glued, now=soon())
     assert foreign[0].fingerprint not in (*cert.encryption_subkeys, *cert.signing_keys)
     with Keyring(short_home / "g", [world.ecc.secret], [glued]) as keyring:
         sealed = CompositeEngine(keyring).seal(
@@ -181,10 +185,10 @@ def test_signing_subkey_that_does_not_sign_back_is_not_believed(
 
 def test_expired_keys_seal_nothing_and_expire_while_we_run(world: World, short_home: Path) -> None:
     secret = generate("soon", "soon@x.example", kind=KeyKind.CURVE25519, expires="5d")
-    (cert,) = read_certs(secret, now=NOW)
+    (cert,) = read_certs(secret, now=soon())
     with Keyring(short_home / "e", [secret], [world.partner.public]) as keyring:
         early = CompositeEngine(keyring)
-        late = CompositeEngine(keyring, clock=lambda: NOW + timedelta(days=6))
+        late = CompositeEngine(keyring, clock=lambda: soon() + timedelta(days=6))
         own, partner = cert.fingerprint, world.partner.fingerprint
         early.seal([b"x"], io.BytesIO(), recipients=[own, partner], signer=own)
         for recipients, signer, reason in (
