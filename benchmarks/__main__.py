@@ -72,8 +72,9 @@ def _measure(rows: Sequence[str], work: Path, sizes: Sizes) -> list[Figure]:
         print(text, flush=True)
 
     print(f"data: {kind}; {os.cpu_count()} cores")
-    with mail_server() as server:
-        bench = Bench(work, sizes, say, Keys.make(), server)
+    with contextlib.ExitStack() as stack:
+        # only the rows that need it start a mail server, and make keys for it
+        bench = Bench(work, sizes, say, Keys.make(), lambda: stack.enter_context(mail_server()))
         for row in rows:
             say(f"{row} ({time.monotonic() - begin:.0f} s)")
             measured.extend(ROWS[row](bench))

@@ -4,13 +4,15 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from benchmarks import data, memory
+from benchmarks import store as store_part
 from benchmarks.figures import Figure, figure
 from benchmarks.mail_path import bare_seconds
 from benchmarks.naive import naive_seconds
-from benchmarks.pair import BARE, FIELD, PASSWORD, PEER, RECEIVER, SENDER, Keys, Pair, Run
+from benchmarks.pair import BARE, FIELD, PASSWORD, PEER, RECEIVER, SENDER, Keys, Pair, Run, mail_server
 
 from radpost.gateway.partners import Switches
 from radpost.testing.peers.pair import MailServer
@@ -39,7 +41,7 @@ TINY = Sizes(
 )
 
 
-@dataclass(slots=True)
+@dataclass
 class Bench:
     """What all rows share: where to work, how much, and what was measured already in this run."""
 
@@ -47,19 +49,30 @@ class Bench:
     sizes: Sizes
     say: Callable[[str], None]
     keys: Keys
-    server: MailServer
+    start_server: Callable[[], MailServer]
     runs: dict[str, list[Run]] = field(default_factory=dict)
+
+    @cached_property
+    def server(self) -> MailServer:
+        """The mail server of this run, started when a row first needs it."""
+        return self.start_server()
 
     def study(self, slices: int) -> data.Study:
         """Return a study, made once."""
         return data.study(self.work, slices)
 
     def pair(
-        self, switches: Switches = PEER, *, direct: bool = False, pacs_port: int = 0, fill: int = 0
+        self,
+        switches: Switches = PEER,
+        *,
+        direct: bool = False,
+        pacs_port: int = 0,
+        fill: int = 0,
+        server: MailServer | None = None,
     ) -> Pair:
-        """Return a fresh pair."""
-        server = None if direct else self.server
-        return Pair(self.work / "pair", self.keys, server, switches, pacs_port, fill)
+        """Return a fresh pair; two at the same time need two mail servers."""
+        chosen = None if direct else server or self.server
+        return Pair(self.work / "pair", self.keys, chosen, switches, pacs_port, fill)
 
     def warmed(self, pair: Pair) -> None:
         """Send two slices first: connections, key rings and caches are as in daily life."""
@@ -101,8 +114,14 @@ def through(bench: Bench, row: str, what: str, switches: Switches, floor: float,
         ratios.append(bare / runs[-1].delivered)
     seconds = statistics.median(run.delivered for run in runs)
     speed = statistics.median(run.speed for run in runs)
-    remark = f"{seconds:.2f} s, {speed:.1f} MB/s; {runs[-1].mails} mails with receipts"
-    return figure(row, what, ratios, floor, goal, remarks=[remark])
+    cpu = statistics.median(sum(run.cpu) for run in runs)
+    remarks = [
+        (
+            f"{seconds:.2f} s, {speed:.1f} MB/s, {runs[-1].mails} mails with receipts; "
+            f"CPU of both gateways {cpu:.1f} s"
+        )
+    ]
+    return figure(row, what, ratios, floor, goal, remarks=remarks)
 
 
 def g1(bench: Bench) -> list[Figure]:
@@ -179,15 +198,13 @@ def g5(bench: Bench) -> list[Figure]:
     """Return whether the cost per MB stays the same with the study's size and with the store's."""
     sizes = bench.sizes
     small, large = bench.study(sizes.small), bench.study(sizes.large)
-    growth, filled = [], []
+    growth = []
     for _ in range(sizes.repetitions):
         little = bench.once(small)
         much = bench.once(large)
         growth.append((much.delivered / much.megabytes) / (little.delivered / little.megabytes))
-    for _ in range(sizes.repetitions):
-        empty = bench.once(small)
-        full = bench.once(small, fill=sizes.rows)
-        filled.append(full.delivered / empty.delivered)
+    filled = _with_rows(bench)
+    store = store_part.measure(bench.work, sizes.rows)
     large_name, small_name = f"{sizes.large} slices", f"{sizes.small}"
     return [
         figure(
@@ -200,8 +217,31 @@ def g5(bench: Bench) -> list[Figure]:
             1.15,
             1.05,
             lower_is_better=True,
+            remarks=[f"one object into the store alone: {store['ratio']:.3f}"],
         ),
     ]
+
+
+def _with_rows(bench: Bench) -> list[float]:
+    """Send studies through a pair with empty stores and one with full ones, in turns."""
+    found = []
+    with (
+        mail_server() as other,
+        bench.pair() as empty,
+        bench.pair(fill=bench.sizes.rows, server=other) as full,
+    ):
+        for pair in (empty, full):
+            bench.warmed(pair)
+        for turn in range(bench.sizes.repetitions):
+            study = data.study(bench.work, bench.sizes.small, seed=20 + turn)
+            without = empty.send(study)
+            with_rows = full.send(study)
+            bench.say(
+                f"   {study.megabytes:.0f} MB: empty stores {without.delivered:.2f} s, "
+                f"{bench.sizes.rows:,} rows {with_rows.delivered:.2f} s"
+            )
+            found.append(with_rows.delivered / without.delivered)
+    return found
 
 
 def g9(bench: Bench) -> list[Figure]:

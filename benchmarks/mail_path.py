@@ -18,11 +18,18 @@ _SPARE: Final = 1 << 20
 
 
 def bare_seconds(server: MailServer, user: str, password: str, total: int) -> float:
-    """Return the time from the first byte in by SMTP to the last one out by IMAP."""
+    """Return the time from the first byte in by SMTP to the last one out by IMAP, out while more comes in."""
     sizes = [MAIL_BYTES] * (total // MAIL_BYTES)
     if total % MAIL_BYTES:
         sizes.append(total % MAIL_BYTES)
     body = _text(max(sizes))
+    with _Imap(server.imap_port, user, password) as reader:
+        seconds = _run(server, reader, user, body, sizes)
+        reader.empty()
+    return seconds
+
+
+def _run(server: MailServer, reader: "_Imap", user: str, body: bytes, sizes: list[int]) -> float:
     faults: list[BaseException] = []
 
     def send(mine: list[int]) -> None:
@@ -31,27 +38,25 @@ def bare_seconds(server: MailServer, user: str, password: str, total: int) -> fl
         except BaseException as error:  # noqa: BLE001  told to the main thread
             faults.append(error)
 
-    with _Imap(server.imap_port, user, password) as reader:
-        start = time.perf_counter()
-        senders = [
-            threading.Thread(target=send, args=(sizes[number::CONNECTIONS],)) for number in range(CONNECTIONS)
-        ]
-        for thread in senders:
-            thread.start()
-        seen = 0
-        while seen < len(sizes):
-            if faults:
-                raise faults[0]
-            new = reader.new_mails(seen)
-            if not new:
-                time.sleep(0.01)
-                continue
-            reader.fetch(seen + 1, new)
-            seen = new
-        seconds = time.perf_counter() - start
-        for thread in senders:
-            thread.join()
-        reader.empty()
+    start = time.perf_counter()
+    senders = [
+        threading.Thread(target=send, args=(sizes[number::CONNECTIONS],)) for number in range(CONNECTIONS)
+    ]
+    for thread in senders:
+        thread.start()
+    seen = 0
+    while seen < len(sizes):
+        if faults:
+            raise faults[0]
+        here = reader.new_mails(seen)
+        if here:
+            reader.fetch(seen + 1, here)
+            seen = here
+        else:
+            time.sleep(0.01)
+    seconds = time.perf_counter() - start
+    for thread in senders:
+        thread.join()
     return seconds
 
 
