@@ -222,6 +222,8 @@ def test_invariant_7_a_receipt_signed_by_another_partner_confirms_nothing(
             from_address="dicom@a.example",
             message_id=pair.a.mails()[0].message_id,
             receipt_to="dicom@a.example",
+            state="done",
+            due_at=None,
         )
         incoming.add_receipt(
             connection,
