@@ -141,7 +141,7 @@ class Institution:
             time.sleep(0.02)
         raise RuntimeError(f"{self.name} does not start:\n{self.log()[-4000:]}")
 
-    def stop(self, timeout: float = 30.0) -> int:
+    def stop(self, timeout: float = 60.0) -> int:
         """End the gateway in order; return its exit status."""
         if self.process is None:
             return 0
