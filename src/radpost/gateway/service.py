@@ -33,6 +33,7 @@ from radpost.store import outgoing
 IDLE_SECONDS: Final = 1.0
 """How long a task waits without a ring before it looks by itself: a lost ring delays, it loses nothing."""
 RESTART_SECONDS: Final = 1.0
+STOP_SECONDS: Final = 10.0
 ROOM_FOR_SPEED: Final = 500_000_000
 """Free space beyond the reserve from which some of it may be spent on preallocation."""
 REST_SECONDS: Final = 30.0
@@ -160,8 +161,10 @@ class Gateway:
             fetcher.wake()
         for bell in (*self.site.bells.all(), *self._submit_bells, *self._open_bells, *self._deliver_bells):
             bell.ring()
+        # one deadline for all: whatever is cut off goes on from the store at the next start
+        deadline = time.monotonic() + STOP_SECONDS
         for thread in self._threads:
-            thread.join(10.0)
+            thread.join(max(0.0, deadline - time.monotonic()))
         for deliverer in self._deliverers:
             deliverer.close()
         self._submitter.close()
