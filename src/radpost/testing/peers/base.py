@@ -1,6 +1,7 @@
 """What all peers share: availability, private directory, free ports, readiness, and an orderly end."""
 
 import contextlib
+import fcntl
 import grp
 import os
 import pwd
@@ -43,6 +44,7 @@ PROGRAMS: Mapping[str, tuple[tuple[str, str], ...]] = {
 
 _SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 _LOOPBACK = "127.0.0.1"
+_PORTS = range(15000, 32000)
 _UNIX_SOCKET_ROOM = 40  # sockets below the directory must stay under 108 bytes, see unix(7)
 
 
@@ -125,13 +127,23 @@ def own(path: Path, owner: User) -> None:
 
 
 def free_port() -> int:
-    """Find a free TCP port on loopback, below the ephemeral range so that no client takes it first."""
-    chooser = random.SystemRandom()
-    for _ in range(200):
-        port = chooser.randrange(15000, 32000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind((_LOOPBACK, port))
-            return port
+    """Find a free TCP port on loopback, below the ephemeral range so that no client takes it first.
+
+    All processes of this account take turns through one range, so that a port is not given again while
+    whoever asked for it before has not yet bound it.
+    """
+    path = Path(tempfile.gettempdir()) / f"radpost-ports-{os.geteuid()}"
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+b") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        last = int(turn.read() or b"0") or _PORTS[random.SystemRandom().randrange(len(_PORTS))]
+        for step in range(1, len(_PORTS)):
+            port = _PORTS[(last - _PORTS.start + step) % len(_PORTS)]
+            with socket.socket() as probe, contextlib.suppress(OSError):
+                probe.bind((_LOOPBACK, port))
+                turn.seek(0)
+                turn.truncate()
+                turn.write(str(port).encode())
+                return port
     raise PeerFailedError("no free port on loopback")
 
 
