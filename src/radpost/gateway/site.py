@@ -160,6 +160,7 @@ class Site:
     def close(self) -> None:
         """Close what is open."""
         self.keys.close()
+        self.spool.close()
         self.database.close()
 
 

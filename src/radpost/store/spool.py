@@ -8,6 +8,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterable
@@ -17,10 +18,12 @@ from types import TracebackType
 from typing import BinaryIO, Final, Self
 
 from radpost.errors import DISK_FULL, STORE_UNUSABLE, RadpostError
+from radpost.store.holding import Holds
 
 _PRIVATE_DIR: Final = stat.S_IRWXU
 _PRIVATE_FILE: Final = stat.S_IRUSR | stat.S_IWUSR
 _COPY_BYTES: Final = 1 << 20
+_MARKED: Final = re.compile(r"([0-9a-f]{12})\.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,8 @@ class Spool:
         self.root = root
         self.tmp = root / "tmp"
         self._objects = root / "objects"
+        self._held = root / "held"
+        self._holds = Holds(self._held)
         self.reserve_bytes = reserve_bytes
 
     def prepare(self) -> None:
@@ -47,7 +52,7 @@ class Spool:
         take it with all that is in it.
         """
         try:
-            for folder in (self.root, self.tmp, self._objects):
+            for folder in (self.root, self.tmp, self._held, self._objects):
                 folder.mkdir(mode=_PRIVATE_DIR, parents=True, exist_ok=True)
                 folder.chmod(_PRIVATE_DIR)
             for shard in range(256):
@@ -59,13 +64,24 @@ class Spool:
             raise trouble(error) from error
 
     def sweep(self) -> int:
-        """Remove what an earlier process left unfinished in ``tmp``; return how many files."""
+        """Remove what dead processes left unfinished in ``tmp``; return how many files.
+
+        What a living one holds stays: ``radpost send`` may be taking files while ``radpost run`` starts. Only
+        the gateway makes files without a mark, and there is one, which sweeps before it makes any.
+        """
+        found = list(self.tmp.iterdir())  # before the locks are asked: each file is younger than its lock
+        marks = {_mark(path) for path in found}.union(self._holds.marks())
+        dead = {mark for mark in marks if not mark or self._holds.dead(mark)}
         count = 0
-        for path in self.tmp.iterdir():
-            if path.is_file() or path.is_symlink():
+        for path in found:
+            if _mark(path) in dead and (path.is_file() or path.is_symlink()):
                 path.unlink(missing_ok=True)
                 count += 1
         return count
+
+    def close(self) -> None:
+        """Let go of this process's temporary files; the next sweep removes them."""
+        self._holds.close()
 
     def path(self, sha256: str) -> Path:
         """Return where the file with this hash stands."""
@@ -79,8 +95,16 @@ class Spool:
             raise RadpostError(STORE_UNUSABLE, f"spool file {sha256[:12]} cannot be read") from error
 
     def temporary(self, suffix: str = "") -> Path:
-        """Return a fresh private name in ``tmp``; the caller creates and removes or adopts it."""
-        return self.tmp / (secrets.token_hex(16) + suffix)
+        """Return a fresh private name in ``tmp``; the caller creates and removes or adopts it.
+
+        Raises:
+            RadpostError: DISK_FULL or STORE_UNUSABLE.
+        """
+        try:
+            mark = self._holds.mark()
+        except OSError as error:
+            raise trouble(error) from error
+        return self.tmp / f"{mark}.{secrets.token_hex(16)}{suffix}"
 
     def writer(self) -> "SpoolWriter":
         """Start a new file; use as a context manager, ``commit`` inside."""
@@ -248,6 +272,12 @@ class SpoolWriter:
             self._file.close()
         if not self._kept:
             self._path.unlink(missing_ok=True)
+
+
+def _mark(path: Path) -> str:
+    """Return the mark in a temporary name; empty if it bears none."""
+    found = _MARKED.match(path.name)
+    return found[1] if found else ""
 
 
 def _sync_file(path: Path) -> None:

@@ -1,6 +1,7 @@
 """The spool says yes only after data and names are durable, and never after a failed sync (invariant 1)."""
 
 import errno
+import fcntl
 import hashlib
 import os
 import resource
@@ -230,10 +231,68 @@ def test_sweep_removes_leftovers_and_nothing_else(spool: Spool) -> None:
     for _ in range(3):
         temporary(spool)
     spool.temporary().symlink_to(spool.path(HASH))
-    assert spool.sweep() == 4
+    (spool.tmp / "incoming-abc").write_bytes(b"of an earlier gateway")
+    spool.close()
+    assert Spool(spool.root).sweep() == 5
     assert list(spool.tmp.iterdir()) == []
     assert spool.path(HASH).read_bytes() == CONTENT
     assert spool.sweep() == 0
+
+
+_SENDS = """
+import sys, time
+from pathlib import Path
+from radpost.store.spool import Spool
+spool = Spool(Path(sys.argv[1]))
+with spool.writer() as writer:
+    writer.write(b"object")
+    print("writing", flush=True)
+    sys.stdin.readline()
+    print(writer.commit().sha256, flush=True)
+    spool.temporary().write_bytes(b"more")
+    print("more", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_invariant_1_sweep_leaves_what_a_living_process_writes(spool: Spool) -> None:
+    command = [sys.executable, "-c", _SENDS, str(spool.root)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as sends:
+        assert sends.stdin
+        assert sends.stdout
+        try:
+            assert sends.stdout.readline() == "writing\n"
+            assert spool.sweep() == 0, "'radpost run' starts while 'radpost send' takes files"
+            sends.stdin.write("\n")
+            sends.stdin.flush()
+            stored = sends.stdout.readline().strip()
+            assert spool.path(stored).read_bytes() == b"object"
+            assert sends.stdout.readline() == "more\n"
+            assert spool.sweep() == 0
+        finally:
+            sends.kill()
+    assert spool.sweep() == 1, "nobody holds what a killed process left"
+    assert list(spool.tmp.iterdir()) == []
+    assert list((spool.root / "held").iterdir()) == []
+
+
+def test_a_lock_that_was_swept_before_it_was_held_is_taken_again(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = fcntl.flock
+    swept: list[str] = []
+
+    def flock(descriptor: int, operation: int) -> None:
+        if not swept:
+            swept.append("once")
+            assert Spool(spool.root).sweep() == 0
+        real(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    path, _ = temporary(spool)
+    assert swept
+    assert Spool(spool.root).sweep() == 0
+    assert path.exists()
 
 
 def test_reserve_refuses_new_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,7 +341,7 @@ assert kept, "nothing fitted at all"
 assert list(spool.tmp.iterdir()) == [], "a failed file takes no space"
 for stored in kept:
     assert hashlib.sha256(spool.path(stored.sha256).read_bytes()).hexdigest() == stored.sha256
-names = {path.name for path in spool.root.rglob("*") if path.is_file()}
+names = {path.name for path in (spool.root / "objects").rglob("*") if path.is_file()}
 assert names == {stored.sha256 for stored in kept}, "only what was acknowledged is there"
 spool.remove(kept[0].sha256)
 with spool.writer() as writer:
@@ -329,4 +388,5 @@ def test_invariant_1_file_size_limit(spool: Spool) -> None:
         signal.signal(signal.SIGXFSZ, handler)
     assert caught.value.reason is DISK_FULL
     assert buffered.value.reason is DISK_FULL
-    assert [path for path in spool.root.rglob("*") if path.is_file()] == []
+    assert [path for path in (spool.root / "objects").rglob("*") if path.is_file()] == []
+    assert list(spool.tmp.iterdir()) == []
