@@ -19,6 +19,7 @@ COMMANDS = (
     "show",
     "retry",
     "quarantine",
+    "alarm",
     "partner",
     "key",
     "doctor",

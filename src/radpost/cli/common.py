@@ -71,7 +71,8 @@ def print_reasons(reasons: Iterable[Explained]) -> None:
         for reason in found[-_SUBJECTS:]:
             since = f"since {moment(reason.since)}" if reason.since is not None else ""
             often = f"{reason.count} times" if reason.count > 1 else ""
-            words = ", ".join(word for word in (reason.subject, since, often, reason.detail) if word)
+            number = f"no. {reason.number}" if reason.number is not None else ""
+            words = ", ".join(word for word in (number, reason.subject, since, often, reason.detail) if word)
             if words:
                 print(f"      - {words}")
         if len(found) > _SUBJECTS:

@@ -16,6 +16,7 @@ from radpost.cli.common import (
     size,
 )
 from radpost.gateway.overview import Line, Overview, Retrieval, advice, overview
+from radpost.gateway.phrases import say
 
 
 def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
@@ -36,6 +37,7 @@ def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -
     if view.alarms:
         print(f"\nOpen alarms: {len(view.alarms)}")
         print_reasons(view.alarms)
+        print(f"  {say('alarm-seen', language)}")
     print("\nServers and destinations" + ("" if view.running else " (as they were when the gateway ran):"))
     print_table(
         ("kind", "name", "address", "state", "since", "waiting", "failed", "said last"),

@@ -10,8 +10,9 @@ from radpost.gateway.alarms import write_delivery_records
 from radpost.gateway.arrivals import apply_incoming
 from radpost.gateway.outbox import Outbox
 from radpost.gateway.site import Site, wake
+from radpost.gateway.views import Explained, explained
 from radpost.mime.headers import parse_block
-from radpost.store import incoming, lookups, outgoing
+from radpost.store import incoming, journal, lookups, outgoing
 from radpost.store.incoming import ArrivalRow, QuarantineRow
 from radpost.store.outgoing import TransmissionRow
 from radpost.transfer import delivery as delivery_machine
@@ -203,6 +204,54 @@ def drop(site: Site, number: int) -> None:
             apply_incoming(site, connection, arrival.id, [incoming_machine.Drop()], now)
         else:
             incoming.end_quarantine(connection, row.id, "dropped", now)
+
+
+def alarms(site: Site) -> list[Explained]:
+    """Return the open alarms, oldest first."""
+    with site.database.read() as connection:
+        found = journal.open_alarms(connection)
+    return [explained(row.code, site.config.institution.language, alarm=row) for row in found]
+
+
+def end_alarm(site: Site, number: int) -> Explained:
+    """End an alarm that a person has seen to; it comes again if its cause does.
+
+    The alarm of a server or destination of ours ends by itself with the next success, and not before: while
+    it stands, ``radpost status`` says that the server does not work.
+
+    Raises:
+        RadpostError: NOT_FOUND, BAD_COMMAND.
+    """
+    now = site.clock()
+    with site.database.write() as connection:
+        row = next((row for row in journal.open_alarms(connection) if row.id == number), None)
+        if row is None:
+            raise RadpostError(NOT_FOUND, f"alarm {number}; see 'radpost alarm list'")
+        if row.subject in _lines(site):
+            raise RadpostError(
+                BAD_COMMAND,
+                f"alarm {number}: {row.subject} does not work; it ends by itself at the next success",
+            )
+        journal.end_one_alarm(connection, number, now)
+        job = row.subject.removeprefix("transmission ")
+        journal.note(
+            connection,
+            "alarm ended by a person",
+            now,
+            transmission_id=job if job != row.subject else None,
+            code=row.code,
+        )
+    return explained(row.code, site.config.institution.language, alarm=row)
+
+
+def _lines(site: Site) -> set[str]:
+    """Return what the alarms of our servers and destinations are about."""
+    routed = [f"partner {partner.name}" for partner in site.partners.all() if partner.settings.route]
+    return {
+        *(f"mail server {name}" for name in ("submission", *routed)),
+        *(f"mailbox {mailbox.name}" for mailbox in site.config.mailbox),
+        *(f"destination {destination.name}" for destination in site.config.destination),
+    }
 
 
 def reason_of(code: int | None) -> Reason:

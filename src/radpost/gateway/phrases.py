@@ -30,6 +30,10 @@ _SENTENCES: Final[dict[str, tuple[str, str]]] = {
         "A mail server does not work: 'radpost doctor' tests each step and says what to do.",
         "Ein Mailserver funktioniert nicht: 'radpost doctor' prüft jeden Schritt und nennt Abhilfe.",
     ),
+    "alarm-seen": (
+        "What does not end by itself: see to it, then 'radpost alarm end NUMBER'.",
+        "Was nicht von selbst endet: kümmern Sie sich darum, danach 'radpost alarm end NUMMER'.",
+    ),
     # radpost show: why a transmission waits although nothing failed
     "window-closed": (
         "the partner has not confirmed earlier mails; more wait, so that its mailbox does not overflow",

@@ -103,6 +103,8 @@ class Explained:
     since: float | None = None
     count: int = 1
     subject: str = ""
+    number: int | None = None
+    """Of an alarm, for ``radpost alarm end``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +250,7 @@ def explained(
         since=alarm.opened_at if alarm else None,
         count=alarm.count if alarm else 1,
         subject=alarm.subject if alarm else "",
+        number=alarm.id if alarm else None,
     )
 
 

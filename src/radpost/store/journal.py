@@ -43,6 +43,11 @@ _END_ALARMS = rows.Statement(update(alarm).where(_OPEN).values(ended_at=bindpara
 _END_ALARM = rows.Statement(
     update(alarm).where(_OPEN, alarm.c.code == bindparam("reason")).values(ended_at=bindparam("now"))
 )
+_END_ONE = rows.Statement(
+    update(alarm)
+    .where(alarm.c.id == bindparam("key"), alarm.c.ended_at.is_(None))
+    .values(ended_at=bindparam("now"))
+)
 _RECALL = rows.Statement(select(memory.c.value).where(memory.c.name == bindparam("name")))
 
 
@@ -114,6 +119,11 @@ def open_alarms(connection: Connection) -> list[AlarmRow]:
     return rows.many(
         connection, AlarmRow, select(*_ALARM).where(alarm.c.ended_at.is_(None)).order_by(alarm.c.opened_at)
     )
+
+
+def end_one_alarm(connection: Connection, alarm_id: int, now: float) -> None:
+    """End one open alarm."""
+    _END_ONE.run(connection, {"key": alarm_id, "now": now})
 
 
 def remember(connection: Connection, name: str, value: str, now: float) -> None:
