@@ -96,6 +96,21 @@ def test_new_uids_leaves_out_the_last_mail_that_is_old() -> None:
     done(box, server)
 
 
+def test_all_mails_are_named_or_none() -> None:
+    server = ScriptedServer(
+        LOGIN
+        + SELECT
+        + "C: R3 UID SEARCH ALL\nS: * SEARCH 11 3\nS: R3 OK done\n"
+        + "C: R4 UID SEARCH ALL\nS: * 3 EXISTS\nS: * SEARCH 3\nS: R4 OK done\n"
+        + "C: R5 UID SEARCH ALL\nS: R5 OK done\n"
+    )
+    box = opened(server)
+    assert box.all_uids() == {3, 11}
+    assert box.all_uids() is None, "one of three says nothing about the others"
+    assert box.all_uids() is None
+    done(box, server)
+
+
 def test_sizes_are_asked_in_ranges() -> None:
     server = ScriptedServer(
         LOGIN

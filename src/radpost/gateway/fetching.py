@@ -5,46 +5,27 @@ to a folder that the configuration names.
 """
 
 import threading
-from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Protocol, cast
 
-from sqlalchemy import Connection
-
 from radpost.errors import (
-    CONFIG_INVALID,
-    DISK_FULL,
-    LOGIN_FAILED,
-    QUARANTINE_FULL,
-    SERVER_PROTOCOL,
-    SERVER_UNREACHABLE,
-    TLS_FAILED,
     RadpostError,
 )
-from radpost.gateway.accounts import endpoint_of, login_of
-from radpost.gateway.alarms import write_records
-from radpost.gateway.arrivals import add_arrival
+from radpost.gateway.accounts import endpoint_of
 from radpost.gateway.config import Mailbox
+from radpost.gateway.keeping import NO_ROOM, Fetched, Keeper
 from radpost.gateway.site import Site
-from radpost.store import incoming, journal
 from radpost.store.incoming import MailboxEntryRow
-from radpost.store.spool import SpoolWriter, Stored
-from radpost.transfer.retry import Connected, ConnectFailed, Line, LinePolicy
-from radpost.transfer.retry import decide as decide_line
+from radpost.store.spool import SpoolWriter
+from radpost.transfer.retry import Connected
 from radpost.transport.imap import ImapMailbox, Waiting, Wake
 from radpost.transport.pop3 import Item, Pop3Mailbox
-from radpost.transport.sasl import Credentials
 from radpost.transport.wire import Writer
 
-STORED: Final = "stored"
 OURS: Final = "ours"
 FOREIGN: Final = "foreign"
 MOVED: Final = "moved"
 FLAGGED: Final = "flagged"
-NO_ROOM: Final = frozenset({DISK_FULL, QUARANTINE_FULL})
-URGENT: Final = frozenset({TLS_FAILED, LOGIN_FAILED, CONFIG_INVALID}) | NO_ROOM
 DELETE_BATCH: Final = 100
 FETCH_BATCH: Final = 200
 """Mails per round: between two rounds room is looked for again, and what is ours is deleted."""
@@ -64,141 +45,11 @@ class Fetcher(Protocol):
         """Look at once."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Fetched:
-    """A mail that has been read and is not durable yet."""
-
-    path: Path
-    stored: Stored
-    uid: str
-
-
-class _Keeper:
-    """Makes fetched mails durable and remembers them; shared by both protocols."""
-
-    def __init__(self, site: Site, mailbox: Mailbox) -> None:
-        self.site = site
-        self.mailbox = mailbox
-        self.line = Line()
-
-    def credentials(self) -> Credentials:
-        login = login_of(self.site, self.mailbox)
-        if login is None:
-            raise RadpostError(LOGIN_FAILED, f"mailbox {self.mailbox.name}: no user is configured")
-        return login
-
-    def check_room(self) -> None:
-        """Leave mail on the server while there is no room for it here (DESIGN 12 "Quarantine")."""
-        self.site.spool.require_space()
-        with self.site.database.read() as connection:
-            held = incoming.quarantine_bytes(connection)
-        if held >= self.site.config.limits.quarantine_bytes:
-            raise RadpostError(QUARANTINE_FULL)
-
-    def keep_all(self, mails: Sequence["_Fetched"], validity: str) -> None:
-        """Make fetched mails durable and note them, with one commit for all."""
-        if not mails:
-            return
-        self.site.spool.adopt([(mail.path, mail.stored) for mail in mails])
-        with self.site.database.write() as connection:
-            for mail in mails:
-                self._note(connection, mail.stored, validity, mail.uid)
-        self.site.bells.open.ring()
-
-    def keep(self, stored: Stored, validity: str, uid: str) -> None:
-        """Note a durable mail."""
-        with self.site.database.write() as connection:
-            self._note(connection, stored, validity, uid)
-        self.site.bells.open.ring()
-
-    def _note(self, connection: Connection, stored: Stored, validity: str, uid: str) -> None:
-        """Note a mail; the same bytes under a new UID are no new mail (UIDVALIDITY changed)."""
-        now = self.site.clock()
-        known = incoming.entry_by_hash(connection, self.mailbox.name, stored.sha256)
-        arrival_id, state = None, STORED
-        if known is not None and known.arrival_id is not None:
-            arrival_id, state = known.arrival_id, known.state
-        if arrival_id is None:
-            arrival_id = add_arrival(
-                self.site,
-                connection,
-                stored,
-                source=f"{self.mailbox.kind}:{self.mailbox.name}",
-                envelope_from=None,
-                recipient=self.site.address,
-                now=now,
-            )
-        incoming.put_entry(
-            connection,
-            MailboxEntryRow(self.mailbox.name, validity, uid, stored.sha256, arrival_id, state, now),
-        )
-
-    def withheld(self) -> None:
-        """Alarm that the server does not give out a mail; the others are not affected."""
-        subject = f"mailbox {self.mailbox.name}: a mail that the server does not give out"
-        with self.site.database.write() as connection:
-            journal.raise_alarm(connection, SERVER_PROTOCOL.code, subject, "", self.site.clock())
-
-    def known(self, validity: str) -> dict[str, MailboxEntryRow]:
-        """Return what was seen in the mailbox before."""
-        with self.site.database.read() as connection:
-            return incoming.entries(connection, self.mailbox.name, validity)
-
-    def forget(self, validity: str, uids: list[str]) -> None:
-        """Forget mails that are gone from the server."""
-        if uids:
-            with self.site.database.write() as connection:
-                incoming.forget_entries(connection, self.mailbox.name, validity, uids)
-
-    def mark(self, validity: str, uids: list[str], state: str) -> None:
-        """Store a new state of entries."""
-        if uids:
-            with self.site.database.write() as connection:
-                incoming.set_entries(connection, self.mailbox.name, validity, uids, state)
-
-    def tell(self, event: Connected | ConnectFailed) -> None:
-        """Note whether the server works."""
-        now = self.site.clock()
-        before = self.line
-        self.line, records = decide_line(before, event, now, LinePolicy(), self.site.random())
-        if isinstance(event, ConnectFailed):
-            self.site.log.warning("mailbox failed", mailbox=self.mailbox.name, code=event.reason.code)
-        if records or bool(before.failures) != bool(self.line.failures):
-            with self.site.database.write() as connection:
-                write_records(connection, records, f"mailbox {self.mailbox.name}", now)
-                state = self.line.reason.name if self.line.reason else "up"
-                journal.remember(connection, f"mailbox {self.mailbox.name}", state, now)
-
-    def pause(self, stopping: threading.Event) -> None:
-        """Wait until the server may be tried again."""
-        stopping.wait(max(0.05, min(5.0, self.line.not_before - self.site.clock())))
-
-    def run(self, stopping: threading.Event, session: "Session") -> None:
-        """Run sessions until told to stop; a failed one is tried again after a pause."""
-        while not stopping.is_set():
-            if not self.line.usable(self.site.clock()):
-                self.pause(stopping)
-                continue
-            try:
-                session(stopping)
-            except RadpostError as error:
-                self.tell(ConnectFailed(error.reason, urgent=error.reason in URGENT))
-            except OSError:
-                self.tell(ConnectFailed(SERVER_UNREACHABLE))
-
-
-class Session(Protocol):
-    """One connection's life."""
-
-    def __call__(self, stopping: threading.Event, /) -> None:
-        """Work until the connection ends or the gateway stops."""
-
-
 class ImapFetcher:
     """A mailbox by IMAP (RFC 3501): new UIDs are streamed into the spool, ours are expunged."""
 
     def __init__(self, site: Site, mailbox: Mailbox) -> None:
-        self._keeper = _Keeper(site, mailbox)
+        self._keeper = Keeper(site, mailbox)
         self._mailbox = mailbox
         self._client: ImapMailbox | None = None
 
@@ -238,6 +89,8 @@ class ImapFetcher:
             # what is ours already goes even while there is no room for more
             busy = self._remove(client, validity)
             busy |= self._fetch(client, validity, refused, stopping)
+            if not busy and self._keeper.tidy_is_due() and (here := client.all_uids()) is not None:
+                self._keeper.tidy(validity, {str(uid) for uid in here})
             self._keeper.tell(Connected())
             idle = not busy and not stopping.is_set()
             if idle and client.wait(WAIT_SECONDS) is Wake.RENUMBERED:
@@ -257,7 +110,7 @@ class ImapFetcher:
         self._keeper.check_room()
         kept = 0
         writers: dict[int, SpoolWriter] = {}
-        waiting: list[_Fetched] = []
+        waiting: list[Fetched] = []
 
         def sink(uid: int, size: int) -> Writer:
             self._keeper.site.spool.require_space(size)
@@ -273,7 +126,7 @@ class ImapFetcher:
                         self._keeper.withheld()
                     continue
                 with writer:
-                    waiting.append(_Fetched(*writer.finish(), str(item.uid)))
+                    waiting.append(Fetched(*writer.finish(), str(item.uid)))
                 kept += 1
                 if len(waiting) >= KEEP_MAILS or sum(mail.stored.size for mail in waiting) >= KEEP_BYTES:
                     batch, waiting = waiting, []
@@ -308,7 +161,7 @@ class Pop3Fetcher:
     VALIDITY: Final = "uidl"
 
     def __init__(self, site: Site, mailbox: Mailbox) -> None:
-        self._keeper = _Keeper(site, mailbox)
+        self._keeper = Keeper(site, mailbox)
         self._mailbox = mailbox
         self._client: Pop3Mailbox | None = None
 
@@ -352,12 +205,15 @@ class Pop3Fetcher:
                     raise
                 fault = error  # what is ours already goes all the same
         here = {identity for identity in identities.values() if identity}
+        complete = len(here) == len(items)  # without UIDL a mail has no name until it was read
         ours = [uid for uid, row in self._keeper.known(self.VALIDITY).items() if row.state == OURS]
         doomed = {number: uid for number, uid in identities.items() if uid in ours}
         client.delete(doomed)
         gone = [doomed[number] for number in client.quit()]
-        vanished = [uid for uid in ours if uid not in here]
+        vanished = [uid for uid in ours if complete and uid not in here]
         self._keeper.forget(self.VALIDITY, [uid for uid in (*gone, *vanished) if uid])
+        if complete and self._keeper.tidy_is_due():
+            self._keeper.tidy(self.VALIDITY, here)
         if fault is not None:
             raise fault
         return bool(kept or doomed)

@@ -329,6 +329,13 @@ _FORGET_ENTRY = rows.Statement(
         mailbox_entry.c.uid == bindparam("key"),
     )
 )
+_FORGET_OTHERS = rows.Statement(
+    delete(mailbox_entry).where(
+        mailbox_entry.c.mailbox == bindparam("box"),
+        mailbox_entry.c.validity != bindparam("valid"),
+        mailbox_entry.c.at < bindparam("before"),
+    )
+)
 _PUT_ENTRY = rows.upsert(mailbox_entry, "mailbox", "validity", "uid")
 _PUT_SET = rows.upsert(incoming_set, "partner", "set_id", keep=("first_at",))
 _PUT_ASSEMBLY = rows.upsert(assembly, "from_address", "fragment_id")
@@ -688,6 +695,11 @@ def set_entry_of_arrival(connection: Connection, arrival_id: int, state: str) ->
 def forget_entries(connection: Connection, mailbox: str, validity: str, uids: Sequence[str]) -> None:
     """Remove entries whose mails are gone from the server."""
     _FORGET_ENTRY.run_all(connection, [{"box": mailbox, "valid": validity, "key": uid} for uid in uids])
+
+
+def forget_other_validities(connection: Connection, mailbox: str, validity: str, before: float) -> None:
+    """Remove entries that were seen under another UIDVALIDITY, before a time."""
+    _FORGET_OTHERS.run(connection, {"box": mailbox, "valid": validity, "before": before})
 
 
 def foreign(connection: Connection) -> list[MailboxEntryRow]:

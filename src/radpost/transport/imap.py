@@ -160,16 +160,15 @@ class ImapMailbox(ImapSession):
         """Return the UIDs above ``after`` of mails that are not flagged as deleted, in order."""
         self._own_turn()
         self._news = False
-        seen = self.run(f"UID SEARCH UID {after + 1}:* UNDELETED".encode())
-        found = [
-            number
-            for response in seen
-            if response.kind == "SEARCH"
-            for value in _atoms(response)
-            if (number := as_number(value)) is not None
-        ]
+        found = self.search(f"UID {after + 1}:* UNDELETED")
         # n:* names the last mail even if its UID is lower (RFC 3501 9, seq-range).
-        return sorted(uid for uid in set(found) if uid > after)
+        return sorted(uid for uid in found if uid > after)
+
+    def all_uids(self) -> set[int] | None:
+        """Return the UIDs of all mails, flagged ones too; None if the server names fewer than there are."""
+        self._own_turn()
+        found = self.search("ALL")
+        return found if len(found) >= self._exists else None
 
     def sizes(self, uids: Iterable[int]) -> dict[int, int]:
         """Return the size of each mail that is there."""
@@ -374,12 +373,6 @@ class ImapMailbox(ImapSession):
 
 
 Mailbox = ImapMailbox
-
-
-def _atoms(response: Response) -> list[str]:
-    # A plain split, not the grammar: a mailbox with a million mails gives a line of some megabytes.
-    text = response.parts[0] if response.parts else b""
-    return text.decode("latin-1").split() if isinstance(text, bytes) else []
 
 
 def _uid_before(text: bytes) -> int | None:

@@ -21,6 +21,7 @@ from radpost.transport.imap_grammar import (
     Literal,
     Parts,
     Response,
+    as_number,
     literal_size,
     parse_response,
     quoted,
@@ -236,6 +237,16 @@ class ImapSession:
             self.close()
             raise
 
+    def search(self, criteria: str) -> set[int]:
+        """Return the UIDs of the mails that match (RFC 3501 6.4.4)."""
+        return {
+            number
+            for response in self.run(f"UID SEARCH {criteria}".encode())
+            if response.kind == "SEARCH"
+            for value in _atoms(response)
+            if (number := as_number(value)) is not None
+        }
+
     def _read_parts(self, sink: Sink | None) -> Parts:
         parts: list[bytes | Literal] = []
         text = b""
@@ -262,6 +273,12 @@ def refused(command: bytes, answer: Response) -> TransportError:
     """Return the error for a command that was answered by NO or BAD; arguments are left out."""
     name = " ".join(command.decode("latin-1").split(" ")[: 2 if command.startswith(b"UID ") else 1])
     return TransportError(SERVER_PROTOCOL, f"{name} was answered by {answer.kind}", reply=answer.text)
+
+
+def _atoms(response: Response) -> list[str]:
+    # A plain split, not the grammar: a mailbox with a million mails gives a line of some megabytes.
+    text = response.parts[0] if response.parts else b""
+    return text.decode("latin-1").split() if isinstance(text, bytes) else []
 
 
 def _challenge(answer: Response) -> bytes:

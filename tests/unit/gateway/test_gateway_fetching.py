@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
+from msgspec.structs import replace
 
 from radpost.errors import DISK_FULL, QUARANTINE_FULL, SERVER_PROTOCOL, RadpostError
 from radpost.gateway.config import Mailbox
-from radpost.gateway.fetching import ImapFetcher, Pop3Fetcher, _Keeper
+from radpost.gateway.fetching import ImapFetcher, Pop3Fetcher
+from radpost.gateway.keeping import GONE_GRACE_SECONDS, TIDY_EVERY_SECONDS, Keeper
 from radpost.store import incoming
 from radpost.store.spool import Stored
 from radpost.testing.house import House, Pair
@@ -37,12 +39,16 @@ class Server:
     stopping: threading.Event = field(default_factory=threading.Event)
     quits: bool = True
     marked: list[int] = field(default_factory=list)
+    flagged: set[int] = field(default_factory=set)
 
     def open(self) -> Any:
         return imap.Selected(self.validity, None, len(self.mails), renumbered=False)
 
     def new_uids(self) -> list[int]:
-        return sorted(self.mails)
+        return sorted(set(self.mails) - self.flagged)
+
+    def all_uids(self) -> set[int]:
+        return set(self.mails)
 
     def fetch(self, wanted: Sequence[Any], sink: Callable[..., Any]) -> Iterator[Any]:
         for one in wanted:
@@ -87,11 +93,11 @@ class Server:
         return self.marked if self.quits else []
 
 
-def fetch(house: House, server: Server) -> ImapFetcher:
+def fetch(house: House, server: Server, mailbox: Mailbox = BOX) -> ImapFetcher:
     """Run one IMAP session until the server has waited as often as it wants."""
     server.stopping.clear()
     server.waits.clear()
-    fetcher = ImapFetcher(house.site, BOX)
+    fetcher = ImapFetcher(house.site, mailbox)
     fetcher._work(cast("ImapMailbox", server), server.stopping)
     return fetcher
 
@@ -174,10 +180,10 @@ def test_while_there_is_no_room_mails_stay_and_what_is_ours_still_goes(
     b.process()
     server.mails[2] = letter(2)
 
-    def full(_self: _Keeper) -> None:
+    def full(_self: Keeper) -> None:
         raise RadpostError(reason)
 
-    monkeypatch.setattr(_Keeper, "check_room", full)
+    monkeypatch.setattr(Keeper, "check_room", full)
     fetcher = ImapFetcher(b.site, BOX)
 
     def session(stopping: threading.Event) -> None:
@@ -224,7 +230,7 @@ def test_pop3_does_not_hurry_for_a_mail_that_it_does_not_get(b: House) -> None:
 
 
 def test_a_line_that_fails_is_told_once_and_ends(b: House) -> None:
-    keeper = _Keeper(b.site, BOX)
+    keeper = Keeper(b.site, BOX)
     for _ in range(5):
         keeper.tell(ConnectFailed(DISK_FULL, urgent=True))
     assert [code for code, _ in b.alarms()] == [DISK_FULL.code]
@@ -233,7 +239,7 @@ def test_a_line_that_fails_is_told_once_and_ends(b: House) -> None:
 
 
 def test_the_same_bytes_are_one_arrival_for_all_their_numbers(b: House) -> None:
-    keeper = _Keeper(b.site, BOX)
+    keeper = Keeper(b.site, BOX)
     with b.site.spool.writer() as writer:
         writer.write(letter(1))
         stored = writer.commit()
@@ -243,3 +249,99 @@ def test_the_same_bytes_are_one_arrival_for_all_their_numbers(b: House) -> None:
     b.process()
     assert {row.state for row in keeper.known("7").values()} == {"foreign"}
     assert arrivals(b) == 1
+
+
+def remembered(house: House) -> set[tuple[str, str]]:
+    with house.site.database.read() as connection:
+        found = [*incoming.entries(connection, BOX.name, "7").values()]
+        found += incoming.entries(connection, BOX.name, "8").values()
+        found += incoming.entries(connection, BOX.name, "uidl").values()
+    return {(row.validity, row.uid) for row in found}
+
+
+def test_mails_that_are_gone_are_forgotten_after_the_grace_only(b: House) -> None:
+    server = Server({1: letter(1), 2: letter(2)}, stop_after=1)
+    box = replace(BOX, foreign_folder="")
+    fetch(b, server, box)
+    b.process()
+    del server.mails[1]
+    b.clock.now += GONE_GRACE_SECONDS - 60
+    fetch(b, server, box)
+    assert remembered(b) == {("7", "1"), ("7", "2")}, "it may be moved back"
+    b.clock.now += 120
+    fetch(b, server, box)
+    assert remembered(b) == {("7", "2")}, "what is there is remembered for ever"
+
+
+def test_gone_mails_are_looked_for_once_an_hour(b: House) -> None:
+    keeper = Keeper(b.site, BOX)
+    assert keeper.tidy_is_due()
+    keeper.tidy("7", set())
+    assert not keeper.tidy_is_due()
+    b.clock.now += TIDY_EVERY_SECONDS + 1
+    assert keeper.tidy_is_due()
+
+
+def test_a_mail_that_is_only_flagged_is_not_forgotten(b: House) -> None:
+    """Somebody may take the flag back, and then it could be fetched again."""
+    server = Server({1: ours(1)}, uidplus=False)
+    fetch(b, server)
+    b.process()
+    fetch(b, server)
+    server.flagged = {1}
+    b.clock.now += GONE_GRACE_SECONDS + 60
+    fetch(b, server)
+    server.flagged = set()
+    fetch(b, server)
+    assert (server.fetched, arrivals(b)) == ([1], 1)
+    server.mails.clear()
+    b.clock.now += TIDY_EVERY_SECONDS
+    fetch(b, server)
+    assert remembered(b) == set()
+
+
+def test_an_old_uidvalidity_is_forgotten_when_all_is_known_under_the_new_one(b: House) -> None:
+    box = replace(BOX, foreign_folder="")
+    fetch(b, Server({1: letter(1), 2: letter(2)}), box)
+    b.process()
+    b.clock.now += GONE_GRACE_SECONDS + 60
+    again = Server({11: letter(1), 12: letter(2)}, validity=8, flagged={12})
+    fetch(b, again, box)
+    assert ("7", "2") in remembered(b), "the mail that is flagged could still be fetched"
+    again.flagged = set()
+    b.clock.now += TIDY_EVERY_SECONDS
+    fetch(b, again, box)
+    assert remembered(b) == {("8", "11"), ("8", "12")}
+    assert arrivals(b) == 2
+    # a server that comes back from a backup with the first numbers finds the bytes known
+    fetch(b, Server({1: letter(1), 2: letter(2)}), box)
+    assert arrivals(b) == 2
+
+
+def test_pop3_mails_that_are_gone_are_forgotten(b: House) -> None:
+    server = Server({1: letter(1), 2: letter(2)})
+    poll(b, server)
+    b.process()
+    del server.mails[1]
+    b.clock.now += GONE_GRACE_SECONDS + 60
+    poll(b, server)
+    assert remembered(b) == {("uidl", "uidl-2")}
+
+
+def test_pop3_without_uidl_forgets_nothing_that_it_has_not_read(
+    b: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Server({1: ours(1)}, uidl=False, quits=False)
+    poll(b, server)
+    b.process()
+    b.clock.now += GONE_GRACE_SECONDS + 60
+
+    def full(_self: Keeper) -> None:
+        raise RadpostError(DISK_FULL)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Keeper, "check_room", full)
+        with pytest.raises(RadpostError):
+            poll(b, server)
+    poll(b, server)
+    assert arrivals(b) == 1, "without room no mail was read: that names none as gone"

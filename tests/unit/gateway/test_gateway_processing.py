@@ -6,7 +6,7 @@ import pytest
 
 from radpost.errors import SIGNATURE_BAD, UNENCRYPTED, UNKNOWN_SENDER
 from radpost.gateway.config import Mailbox
-from radpost.gateway.fetching import _Keeper
+from radpost.gateway.keeping import Keeper
 from radpost.gateway.operating import quarantine, replay
 from radpost.gateway.partners import Switches
 from radpost.gateway.processing import Processor
@@ -29,7 +29,7 @@ BROKEN = PERSON + b"Content-Type: message/partial; id=x; number=none\r\n\r\nwhat
 
 def fetched(house: House, data: bytes) -> tuple["ArrivalRow", str]:
     """Process a mail that was fetched from a mailbox; return it and the state of its entry there."""
-    keeper = _Keeper(house.site, Mailbox(host="localhost", port=143, security="none", user="u"))
+    keeper = Keeper(house.site, Mailbox(host="localhost", port=143, security="none", user="u"))
     with house.site.spool.writer() as writer:
         writer.write(data)
         stored = writer.commit()
