@@ -37,6 +37,8 @@ STOP_SECONDS: Final = 10.0
 ROOM_FOR_SPEED: Final = 500_000_000
 """Free space beyond the reserve from which some of it may be spent on preallocation."""
 REST_SECONDS: Final = 30.0
+DELETE_PAUSE_SECONDS: Final = 0.3
+"""So long after a mail has been dealt with its mailbox is told: many are deleted there by one command."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +97,6 @@ class Gateway:
         self._scp = self._storage_server()
         self._lock_file = -1
         self._claims: dict[int, _Claims] = {}
-        self._submit_bells: list[Bell] = []
-        self._open_bells: list[Bell] = []
-        self._deliver_bells: list[Bell] = []
 
     @property
     def dicom_port(self) -> int | None:
@@ -120,26 +119,23 @@ class Gateway:
         limits = site.config.limits
         self._run("collect", bells.collect, self._collect)
         for number in range(limits.seal_workers):
-            self._run(f"seal-{number}", bells.seal, self._worker(self._sealer, bells.submit))
+            self._run(f"seal-{number}", bells.seal, self._worker(self._sealer, bells.seal, bells.submit))
         connections = site.config.submission.connections if site.config.submission else 2
-        self._submit_bells = [Bell() for _ in range(connections)]
-        for number, bell in enumerate(self._submit_bells):
-            self._run(f"submit-{number}", bell, self._submitter.step)
-        self._open_bells = [Bell() for _ in range(limits.open_workers)]
-        for number, bell in enumerate(self._open_bells):
-            self._run(f"open-{number}", bell, self._opener())
-        self._deliver_bells = [Bell() for _ in self._deliverers]
-        for deliverer, bell in zip(self._deliverers, self._deliver_bells, strict=True):
+        for number in range(connections):
+            self._run(f"submit-{number}", bells.submit, self._submitter.step)
+        for number in range(limits.open_workers):
+            self._run(f"open-{number}", bells.open, self._opener())
+        bells.deliver.pass_to([Bell() for _ in self._deliverers])
+        for deliverer, bell in zip(self._deliverers, bells.deliver.passed_to, strict=True):
             self._run(f"deliver-{deliverer.name}", bell, deliverer.step)
         self._run("receipts", bells.receipts, lambda: self._receipts.write_due() > 0)
         self._run("timers", bells.timers, self._time)
         if site.config.pacs is not None:
             self._run("retrieve", bells.retrieve, self._retriever.step)
         self._thread("settle", self._kept_alive(lambda: self._settler.run(self._stopping)))
-        self._spread("ring-submit", bells.submit, [bell.ring for bell in self._submit_bells])
-        self._spread("ring-open", bells.open, [bell.ring for bell in self._open_bells])
-        self._spread("ring-deliver", bells.deliver, [bell.ring for bell in self._deliver_bells])
-        self._spread("ring-mailbox", bells.mailbox, [item.wake for item in self._fetchers])
+        self._spread(
+            "ring-mailbox", bells.mailbox, [item.wake for item in self._fetchers], DELETE_PAUSE_SECONDS
+        )
         for fetcher in self._fetchers:
             self._thread("fetch", self._kept_alive(lambda task=fetcher: task.run(self._stopping)))  # type: ignore[misc]
         self._thread("wake", self._kept_alive(lambda: listen_for_wakes(site, self._stopping, bells.all())))
@@ -159,8 +155,8 @@ class Gateway:
             server.stop(5.0)
         for fetcher in self._fetchers:
             fetcher.wake()
-        for bell in (*self.site.bells.all(), *self._submit_bells, *self._open_bells, *self._deliver_bells):
-            bell.ring()
+        for bell in self.site.bells.all():
+            bell.wake_all()
         # one deadline for all: whatever is cut off goes on from the store at the next start
         deadline = time.monotonic() + STOP_SECONDS
         for thread in self._threads:
@@ -213,20 +209,23 @@ class Gateway:
         return False
 
     def _opener(self) -> Callable[[], bool]:
-        step = self._worker(self._processor, None)
+        step = self._worker(self._processor, self.site.bells.open, None)
 
         def run() -> bool:
             return step() or self._processor.join_due() > 0
 
         return run
 
-    def _worker(self, room: "Sealer | Processor", then: Bell | None) -> Callable[[], bool]:
+    def _worker(self, room: "Sealer | Processor", bell: Bell, then: Bell | None) -> Callable[[], bool]:
         claims = self._claims.setdefault(id(room), _Claims())
 
         def run() -> bool:
-            for row in room.next(4, claims.frozen()):
+            found = room.next(2, claims.frozen())
+            for row in found:
                 if not claims.take(row.id):
                     continue
+                if len(found) > 1:
+                    bell.ring()
                 try:
                     room.work(row)  # type: ignore[arg-type]  # each room takes the rows it gave
                 except Exception:
@@ -252,10 +251,11 @@ class Gateway:
 
         self._thread(name, self._kept_alive(loop))
 
-    def _spread(self, name: str, bell: Bell, targets: list[Callable[[], None]]) -> None:
+    def _spread(self, name: str, bell: Bell, targets: list[Callable[[], None]], pause: float = 0.0) -> None:
         def loop() -> None:
             while not self._stopping.is_set():
                 if bell.wait(IDLE_SECONDS):
+                    self._stopping.wait(pause)
                     for target in targets:
                         target()
 

@@ -29,21 +29,49 @@ PARTNER_CACHE_SECONDS: Final = 1.0
 
 
 class Bell:
-    """Wakes the task that waits for work; a ring before the wait is not lost."""
+    """Wakes one of the tasks that wait for work; a ring before the wait is not lost.
+
+    Waking a thread costs more than most of what it then does. So one ring wakes one task only: whoever finds
+    more work than it takes rings again. A task looks for work after it has heard a ring, never before, so
+    one ring stands for all that come until then.
+    """
+
+    __slots__ = ("_condition", "_rung", "passed_to")
 
     def __init__(self) -> None:
-        self._event = threading.Event()
+        self._condition = threading.Condition(threading.Lock())
+        self._rung = False
+        self.passed_to: tuple[Bell, ...] = ()
+
+    def pass_to(self, bells: "Sequence[Bell]") -> None:
+        """Ring these, each for tasks of its own; nobody waits for the bell itself then."""
+        self.passed_to = tuple(bells)
 
     def ring(self) -> None:
         """Say that there may be work."""
-        self._event.set()
+        for bell in self.passed_to:
+            bell.ring()
+        if self._rung or self.passed_to:
+            return  # read without the lock: whoever hears that ring has yet to look
+        with self._condition:
+            self._rung = True
+            self._condition.notify()
+
+    def wake_all(self) -> None:
+        """Wake all tasks that wait."""
+        for bell in self.passed_to:
+            bell.wake_all()
+        with self._condition:
+            self._rung = True
+            self._condition.notify_all()
 
     def wait(self, seconds: float) -> bool:
         """Wait for a ring, at most ``seconds``; return whether it rang."""
-        if not self._event.wait(max(0.0, seconds)):
-            return False
-        self._event.clear()
-        return True
+        with self._condition:
+            if not self._rung:
+                self._condition.wait(max(0.0, seconds))
+            rung, self._rung = self._rung, False
+        return rung
 
 
 @dataclass(frozen=True, slots=True)

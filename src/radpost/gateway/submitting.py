@@ -1,166 +1,63 @@
-"""The outbox goes out: few long-lived connections per route, one mail at a time on each (DESIGN 4, 12)."""
+"""The outbox goes out: few long-lived connections per route, one mail after the other on each (DESIGN 4, 12).
+
+Small mails are taken several at a time: that their bytes may go out is committed for all of them before the
+first does, and what the server answered is committed for all that it has answered. A crash in between makes
+as many mails uncertain, which go again with the same bytes.
+"""
 
 import io
 import threading
+import time
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import BinaryIO, Final, cast
 
-import msgspec
+from sqlalchemy import Connection
 
 from radpost.errors import (
     ADDRESS_UNKNOWN,
-    CONFIG_INVALID,
     INTERNAL,
-    LOGIN_FAILED,
     MAIL_TOO_LARGE,
     MAILBOX_FULL,
-    SERVER_UNREACHABLE,
     STORE_UNUSABLE,
     TLS_FAILED,
     RadpostError,
     Reason,
 )
-from radpost.gateway.accounts import endpoint_of, login_of
-from radpost.gateway.alarms import write_records
 from radpost.gateway.outbox import Outbox
 from radpost.gateway.receipting import Receipts
+from radpost.gateway.routes import Route
 from radpost.gateway.site import Site
 from radpost.store import journal, outgoing
 from radpost.store.outgoing import SubmissionRow
 from radpost.transfer import outgoing as mail_machine
 from radpost.transfer import submission as submission_machine
 from radpost.transfer import window as window_machine
-from radpost.transfer.retry import Connected, ConnectFailed, Line, LinePolicy
-from radpost.transfer.retry import decide as decide_line
 from radpost.transfer.submission import Reply
-from radpost.transport.smtp import Connection, ServerMemory
-from radpost.transport.smtp_pool import Pool
 from radpost.transport.smtp_reply import Kind, Outcome
 from radpost.words import Priority
 
 LOOK_AHEAD: Final = 16
-URGENT: Final = frozenset({TLS_FAILED, LOGIN_FAILED, CONFIG_INVALID})
-"""Faults of a line that waiting does not mend."""
+BATCH_MAILS: Final = 8
+BATCH_BYTES: Final = 2_000_000
+"""Small mails are taken together, up to here: so much may be uncertain after a crash."""
+ANSWER_SECONDS: Final = 0.5
+"""An answer is stored at the latest so long after it came, if the server takes the next mail in time."""
 OURS: Final = frozenset({INTERNAL, STORE_UNUSABLE})
 """Faults of a single message's bytes on our side."""
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """A submission that a worker has taken."""
+class Answer:
+    """What became of a submission."""
 
     row: SubmissionRow
-    generation: int
-
-
-class Route:
-    """One submission server: its connections, whether it is up, and what it taught us."""
-
-    def __init__(self, site: Site, name: str, partner: str | None) -> None:
-        self.name = name
-        self._site = site
-        self._partner = partner
-        self._lock = threading.Lock()
-        self._line = Line()
-        with site.database.read() as connection:
-            known = journal.recall(connection, f"server {name}")
-        memory = msgspec.json.decode(known, type=ServerMemory) if known else ServerMemory()
-        config = site.config.submission
-        limit = config.connections if config is not None and partner is None else 2
-        self._pool = Pool(self._open, limit=limit, memory=memory)
-        self._stored = memory
-
-    def usable(self, now: float) -> bool:
-        """Tell whether the server may be tried now."""
-        with self._lock:
-            return self._line.usable(now)
-
-    def send(self, row: SubmissionRow, source: BinaryIO, *, notify: bool, bdat: bool = True) -> Outcome:
-        """Submit one message; raises RadpostError only for the server as a whole.
-
-        ``null_sender_refused`` of the outcome says that a notification went out under our address.
-        """
-        sender = row.envelope_from
-        named = not sender and not self._null_sender_allowed()
-        if named:
-            sender = self._site.address
-        with self._pool.lease() as connection:
-            outcome = connection.send(
-                sender,
-                row.recipient,
-                source,
-                size=row.size,
-                envid=row.envid,
-                notify=("FAILURE", "DELAY") if notify else ("NEVER",),
-                ret="HDRS",
-                bdat=bdat,
-            )
-            if outcome.null_sender_refused:
-                # the account's address, with Auto-Submitted in the mail and no bounce wanted (invariant 9)
-                named = True
-                source.seek(0)
-                outcome = connection.send(
-                    self._site.address, row.recipient, source, size=row.size, notify=("NEVER",)
-                )
-        with suppress(RadpostError):  # what the server taught us can be learned again; the mail is out
-            self._remember()
-        return replace(outcome, null_sender_refused=named)
-
-    def connected(self) -> None:
-        """The server answered."""
-        self._tell(Connected())
-
-    def failed(self, reason: Reason) -> None:
-        """The server as a whole did not work."""
-        self._tell(ConnectFailed(reason, urgent=reason in URGENT))
-
-    def prune(self) -> None:
-        """Close connections that have been idle too long."""
-        self._pool.prune()
-
-    def close(self) -> None:
-        """Close all connections."""
-        self._pool.close()
-
-    def _tell(self, event: Connected | ConnectFailed) -> None:
-        now = self._site.clock()
-        with self._lock:
-            before = self._line
-            self._line, records = decide_line(before, event, now, LinePolicy(), self._site.random())
-        if records:
-            subject = f"mail server {self.name}"
-            with self._site.database.write() as connection:
-                write_records(connection, records, subject, now)
-
-    def _null_sender_allowed(self) -> bool:
-        config = self._site.config.submission
-        return self._pool.memory.null_sender and (config is None or config.null_sender)
-
-    def _open(self, memory: ServerMemory) -> Connection:
-        account = self._site.config.submission
-        helo = account.helo if account is not None and account.helo else self._site.domain
-        if self._partner is not None:
-            # asked for at every connection: the partner's server may be another one by now
-            route = self._site.partners.by_name(self._partner).settings.route
-            if route is not None:
-                endpoint = endpoint_of(self._site, route)
-                return Connection(endpoint, None, ehlo_name=helo, memory=memory)
-        if account is None:
-            raise RadpostError(SERVER_UNREACHABLE, "the configuration has no [submission] server")
-        return Connection(
-            endpoint_of(self._site, account), login_of(self._site, account), ehlo_name=helo, memory=memory
-        )
-
-    def _remember(self) -> None:
-        memory = self._pool.memory
-        with self._lock:
-            if memory == self._stored:
-                return
-            self._stored = memory
-        with self._site.database.write() as connection:
-            text = msgspec.json.encode(memory).decode()
-            journal.remember(connection, f"server {self.name}", text, self._site.clock())
+    reply: Reply
+    reason: Reason | None
+    text: str
+    named: bool = False
+    """The server took a notification under our address only."""
 
 
 class Submitter:
@@ -173,6 +70,8 @@ class Submitter:
         self._lock = threading.Lock()
         self._taken: set[int] = set()
         self._routes: dict[str, Route] = {}
+        config = site.config.submission
+        self._connections = config.connections if config is not None else 2
 
     def recover(self) -> None:
         """After a restart: what was being sent is uncertain; the same bytes go again."""
@@ -198,17 +97,15 @@ class Submitter:
                 if fresh is not None and not busy:
                     self._outbox.submission_event(connection, fresh, submission_machine.Restarted(), now)
 
-    def step(self) -> bool:
-        """Submit one message; return False if there is nothing to do now."""
-        task = self._take()
-        if task is None:
-            return False
+    def step(self, most: int = BATCH_MAILS) -> bool:
+        """Submit a mail, or some small ones; return False if there is nothing to do now."""
+        rows = self._take(most)
         try:
-            self._submit(task)
+            self._submit(rows)
         finally:
             with self._lock:
-                self._taken.discard(task.row.id)
-        return True
+                self._taken.difference_update([row.id for row in rows])
+        return bool(rows)
 
     def prune(self) -> None:
         """Close idle connections."""
@@ -224,7 +121,8 @@ class Submitter:
         for route in routes:
             route.close()
 
-    def _take(self) -> Task | None:
+    def _take(self, most: int) -> list[SubmissionRow]:
+        """Take what goes next over one route."""
         now = self._site.clock()
         with self._lock:
             with self._site.database.read() as connection:
@@ -232,58 +130,106 @@ class Submitter:
             for name in names:
                 if not self._route(name).usable(now):
                     continue
-                row = self._first(name, now)
-                if row is not None:
-                    self._taken.add(row.id)
-                    return Task(row, row.generation)
-        return None
+                rows = self._next(name, now, most)
+                if rows:
+                    self._taken.update([row.id for row in rows])
+                    return rows
+        return []
 
-    def _first(self, route: str, now: float) -> SubmissionRow | None:
+    def _next(self, route: str, now: float, most: int) -> list[SubmissionRow]:
         """Return what goes next; behind the mails of a partner without credit those of others are found."""
         refused: set[str] = set()
-        most = LOOK_AHEAD + len(self._taken)
+        ahead = LOOK_AHEAD + len(self._taken)
         while True:
             with self._site.database.read() as connection:
-                rows = outgoing.next_submissions(connection, route, now, most, refused)
-            for row in rows:
-                if row.id in self._taken or row.partner in refused:
-                    continue
-                if row.kind == "mail" and row.piece == 1 and not self._admitted(row, now):
-                    refused.add(row.partner)
-                    continue
-                return row
-            if len(rows) < most:
-                return None
+                rows = outgoing.next_submissions(connection, route, now, ahead, refused)
+                free = [row for row in rows if row.id not in self._taken]
+                found = self._picked(connection, free, now, most, refused)
+            if len(free) > len(found) > 0:
+                self._site.bells.submit.ring()  # for the next worker
+            if found or len(rows) < ahead:
+                return found
 
-    def _admitted(self, row: SubmissionRow, now: float) -> bool:
+    def _picked(
+        self, connection: Connection, rows: Sequence[SubmissionRow], now: float, most: int, refused: set[str]
+    ) -> list[SubmissionRow]:
+        """Return the first row that may go, and small ones behind it; note whose credit is used up.
+
+        The other connections get their share of what waits.
+        """
+        windows: dict[str, window_machine.Window] = {}
+        found: list[SubmissionRow] = []
+        size = 0
+        most = min(most, max(1, len(rows) // self._connections))
+        for row in rows:
+            if found and (len(found) >= most or size + row.size > BATCH_BYTES):
+                break
+            if row.partner in refused:
+                continue
+            if row.kind == "mail" and row.piece == 1 and not self._admitted(connection, row, now, windows):
+                refused.add(row.partner)
+                continue
+            found.append(row)
+            size += row.size
+        return found
+
+    def _admitted(
+        self,
+        connection: Connection,
+        row: SubmissionRow,
+        now: float,
+        windows: dict[str, window_machine.Window],
+    ) -> bool:
+        """Tell whether a mail has credit; ``windows`` count what was admitted before it."""
         partner = next((item for item in self._site.partners.all() if item.name == row.partner), None)
         if partner is None or row.mail_id is None:
             return True
-        with self._site.database.read() as connection:
-            mail = outgoing.get_mail(connection, row.mail_id)
-            if mail.state != mail_machine.Phase.SEALED.value:
-                return True
-            window = self._outbox.window(connection, partner, now)
+        mail = outgoing.get_mail(connection, row.mail_id)
+        if mail.state != mail_machine.Phase.SEALED.value:
+            return True
+        window = windows.get(partner.name) or self._outbox.window(connection, partner, now)
         policy = self._outbox.window_policy(partner)
-        return window_machine.admits(window, mail.size, Priority(row.priority), now, policy)
+        if not window_machine.admits(window, mail.size, Priority(row.priority), now, policy):
+            return False
+        windows[partner.name], _ = window_machine.decide(
+            window, window_machine.Charged(mail.size), now, policy
+        )
+        return True
 
-    def _submit(self, task: Task) -> None:
-        row = task.row
-        route = self._route(row.route)
-        if not self._start(row):
+    def _submit(self, rows: Sequence[SubmissionRow]) -> None:
+        started = self._started(rows)
+        if not started:
             return
+        route = self._route(started[0].route)
+        answers: list[Answer] = []
+        since = time.monotonic()
+        try:
+            for number, row in enumerate(started):
+                answers.append(self._sent(route, row))
+                last = answers[-1]
+                if last.reply is Reply.UNREACHABLE:
+                    rest = started[number + 1 :]
+                    answers += [Answer(one, last.reply, last.reason, last.text) for one in rest]
+                    break
+                if time.monotonic() - since >= ANSWER_SECONDS:
+                    batch, answers = answers, []
+                    self._answer(batch)
+                    since = time.monotonic()
+        finally:
+            self._answer(answers)
+
+    def _sent(self, route: Route, row: SubmissionRow) -> Answer:
+        """Send one message."""
         if self._forbidden(row):
             # a mail fails and names who must act; a receipt that is owed waits for the mended connection
             reply = Reply.DEFERRED if row.kind == "receipt" else Reply.REFUSED
-            self._answer(row, reply, TLS_FAILED, "teleradiology: the mail connection is not encrypted")
-            return
+            return Answer(row, reply, TLS_FAILED, "teleradiology: the mail connection is not encrypted")
         try:
             opened = self._site.spool.open(row.sha256)
         except RadpostError as error:
             # our own fault, never the server's: the other mails go on
             gone = not self._site.spool.path(row.sha256).exists()
-            self._answer(row, Reply.REFUSED if gone else Reply.DEFERRED, error.reason, error.detail)
-            return
+            return Answer(row, Reply.REFUSED if gone else Reply.DEFERRED, error.reason, error.detail)
         try:
             with opened as file:
                 source: BinaryIO = file
@@ -296,22 +242,19 @@ class Submitter:
             if error.reason in OURS:
                 # one mail that we cannot read is no fault of the server, and stops no other (invariant 5)
                 self._site.log.warning("mail cannot be read", submission=row.id, code=error.reason.code)
-                self._answer(row, Reply.DEFERRED, error.reason, str(error.detail))
-                return
+                return Answer(row, Reply.DEFERRED, error.reason, str(error.detail))
             self._site.log.warning("server failed", route=row.route, code=error.reason.code)
             route.failed(error.reason)
-            self._answer(row, Reply.UNREACHABLE, error.reason, str(error.detail))
-            return
+            return Answer(row, Reply.UNREACHABLE, error.reason, str(error.detail))
         except Exception:
             self._site.log.exception("submission failed inside", submission=row.id)
-            self._answer(row, Reply.UNCERTAIN, INTERNAL, "")
-            return
+            return Answer(row, Reply.UNCERTAIN, INTERNAL, "")
         route.connected()
         if outcome.limit is not None and outcome.reason is MAIL_TOO_LARGE:
             with self._site.database.write() as connection:
                 journal.remember(connection, f"size {row.route}", str(outcome.limit), self._site.clock())
         text = str(outcome.reply) if outcome.reply is not None else outcome.detail
-        self._answer(row, reply_of(outcome), outcome.reason, text, named=outcome.null_sender_refused)
+        return Answer(row, reply_of(outcome), outcome.reason, text, named=outcome.null_sender_refused)
 
     def _forbidden(self, row: SubmissionRow) -> bool:
         """Tell whether a teleradiology partner's mail would go over a connection in clear (DESIGN 12)."""
@@ -321,37 +264,61 @@ class Submitter:
         server = self._site.config.submission if row.route == "submission" else partner.settings.route
         return server is not None and server.security == "none"
 
-    def _start(self, row: SubmissionRow) -> bool:
-        """Commit that the bytes may go out, before the first does."""
+    def _started(self, rows: Sequence[SubmissionRow]) -> list[SubmissionRow]:
+        """Commit that the bytes may go out, before the first does; return what is still to go."""
+        if not rows:
+            return []
         now = self._site.clock()
+        started = []
         with self._site.database.write() as connection:
-            fresh = outgoing.get_submission(connection, row.id)
-            if fresh is None or fresh.state != submission_machine.Phase.READY.value:
-                return False
-            self._outbox.submission_event(connection, fresh, submission_machine.Started(), now)
-            if row.mail_id is not None:
-                event = mail_machine.Started(row.generation)
-                self._outbox.mail_event(connection, row.mail_id, event, now)
-        return True
+            for row in rows:
+                fresh = outgoing.get_submission(connection, row.id)
+                if fresh is None or fresh.state != submission_machine.Phase.READY.value:
+                    continue
+                self._outbox.submission_event(connection, fresh, submission_machine.Started(), now)
+                if row.mail_id is not None:
+                    event = mail_machine.Started(row.generation)
+                    self._outbox.mail_event(connection, row.mail_id, event, now)
+                started.append(row)
+        return started
 
-    def _answer(
-        self, row: SubmissionRow, reply: Reply, reason: Reason | None, text: str, *, named: bool = False
-    ) -> None:
-        now = self._site.clock()
-        with self._site.database.write() as connection:
-            fresh = outgoing.get_submission(connection, row.id)
-            if fresh is None:
-                return
-            answered = submission_machine.Answered(reply)
-            self._outbox.submission_event(connection, fresh, answered, now, reply=text[:500])
-            if row.mail_id is not None:
-                event = mail_machine.Submitted(row.generation, reply, reason)
-                self._outbox.mail_event(connection, row.mail_id, event, now)
-            elif row.receipt_id is not None:
-                self._receipts.submitted(connection, row, reply, reason, now, named=named)
+    def _answer(self, answers: Sequence[Answer]) -> None:
+        """Store what the server said; one answer that cannot be stored takes no other with it."""
+        if not answers:
+            return
+        try:
+            self._write(answers)
+        except RadpostError:
+            raise
+        except Exception:
+            if len(answers) == 1:
+                raise
+            self._site.log.exception("answers not stored together")
+            for answer in answers:
+                with suppress(Exception):  # told by the next who meets it: the row is taken up again
+                    self._write([answer])
         bells = self._site.bells
         bells.seal.ring()
         bells.timers.ring()
+
+    def _write(self, answers: Sequence[Answer]) -> None:
+        now = self._site.clock()
+        with self._site.database.write() as connection:
+            for answer in answers:
+                self._write_one(connection, answer, now)
+
+    def _write_one(self, connection: Connection, answer: Answer, now: float) -> None:
+        row = answer.row
+        fresh = outgoing.get_submission(connection, row.id)
+        if fresh is None:
+            return
+        answered = submission_machine.Answered(answer.reply)
+        self._outbox.submission_event(connection, fresh, answered, now, reply=answer.text[:500])
+        if row.mail_id is not None:
+            event = mail_machine.Submitted(row.generation, answer.reply, answer.reason)
+            self._outbox.mail_event(connection, row.mail_id, event, now)
+        elif row.receipt_id is not None:
+            self._receipts.submitted(connection, row, answer.reply, answer.reason, now, named=answer.named)
 
     def _route(self, name: str) -> Route:
         route = self._routes.get(name)

@@ -20,9 +20,10 @@ from radpost.gateway.partners import RADPOST_PEER, Settings, Switches, encode
 from radpost.gateway.planning import Planner
 from radpost.gateway.processing import Processor
 from radpost.gateway.receipting import Receipts
+from radpost.gateway.routes import Route
 from radpost.gateway.sealing import Sealer
 from radpost.gateway.site import Site, open_site
-from radpost.gateway.submitting import Route, Submitter
+from radpost.gateway.submitting import BATCH_MAILS, Submitter
 from radpost.gateway.timing import Timekeeper
 from radpost.store import incoming, journal, outgoing, partners
 from radpost.store.incoming import ArrivalRow
@@ -176,7 +177,7 @@ class House:
 
         self.submitter._routes["submission"] = PaperRoute(self.site, post or take)  # noqa: SLF001  no server here
         for _ in range(most):
-            if not self.submitter.step():
+            if not self.submitter.step(min(most, BATCH_MAILS)):
                 break
         return self.posted[before:]
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from radpost.errors import DISK_FULL, STORE_UNUSABLE, RadpostError
+from radpost.errors import DISK_FULL, SERVER_UNREACHABLE, STORE_UNUSABLE, RadpostError
 from radpost.gateway import machines
 from radpost.gateway.partners import Switches
 from radpost.store import cleaning, outgoing
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from sqlalchemy import Connection
+
+    from radpost.gateway.submitting import Answer
     from radpost.store.outgoing import SubmissionRow
 
 MakePair = "Callable[..., Pair]"
@@ -165,3 +168,78 @@ def test_sealed_bytes_that_were_refused_are_not_kept_for_ever(
     assert not a.site.spool.path(mail.sealed_sha256).exists()
     objects = [path for path in a.site.spool.root.joinpath("objects").glob("*/*") if path.is_file()]
     assert len(objects) == 1, "the object itself stays"
+
+
+def test_small_mails_are_started_and_answered_together(
+    make_pair: "Callable[..., Pair]", study: "Callable[..., list[Path]]"
+) -> None:
+    a = make_pair(switches=Switches()).a
+    a.collect(study(6), "b")
+    a.seal()
+    seen: list[list[str]] = []
+
+    def post(_row: "SubmissionRow", _data: bytes) -> Outcome:
+        seen.append([mail.state for mail in a.mails()])
+        return ACCEPTED
+
+    a.submit(post)
+    # the half of what waits goes over one connection, the rest is left to the other
+    assert seen[0] == ["submitting"] * 3 + ["sealed"] * 3
+    assert seen[2] == seen[0]
+    assert seen[3] == ["on server"] * 3 + ["submitting"] + ["sealed"] * 2
+    assert [mail.state for mail in a.mails()] == ["on server"] * 6
+
+
+def test_a_server_that_fails_amid_small_mails_gets_the_rest_later(
+    make_pair: "Callable[..., Pair]", study: "Callable[..., list[Path]]"
+) -> None:
+    a = make_pair(switches=Switches()).a
+    a.collect(study(6), "b")
+    a.seal()
+    tried: list[str] = []
+
+    def post(row: "SubmissionRow", _data: bytes) -> Outcome:
+        tried.append(row.message_id)
+        if len(tried) == 2:
+            raise RadpostError(SERVER_UNREACHABLE)
+        return ACCEPTED
+
+    a.submit(post)
+    assert [mail.state for mail in a.mails()] == ["on server", *["submitting"] * 2, *["sealed"] * 3]
+    a.clock.now += 3600
+    again = a.submit()
+    assert len(tried) == 2
+    assert len(again) == 5
+    assert tried[1] in [row.message_id for row, _ in again]
+    assert [mail.state for mail in a.mails()] == ["on server"] * 6
+
+
+def test_invariant_5_an_answer_that_cannot_be_stored_takes_no_other_with_it(
+    make_pair: "Callable[..., Pair]", study: "Callable[..., list[Path]]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = make_pair(switches=Switches()).a
+    a.collect(study(6), "b")
+    a.seal()
+    honest = a.submitter._write_one
+
+    def write(connection: "Connection", answer: "Answer", now: float) -> None:
+        if answer.row.mail_id == a.mails()[1].id:
+            raise ValueError
+        honest(connection, answer, now)
+
+    monkeypatch.setattr(a.submitter, "_write_one", write)
+    a.submit()
+    assert [mail.state for mail in a.mails()] == ["on server", "submitting", *["on server"] * 4]
+
+
+def test_mails_taken_together_have_credit_together(
+    make_pair: "Callable[..., Pair]", study: "Callable[..., list[Path]]"
+) -> None:
+    a = make_pair(switches=Switches()).a
+    a.collect(study(12), "b")
+    a.seal()
+    size = a.mails()[0].size
+    window = Window(limit=int(3.5 * size), in_flight=size, last_submission=a.clock())
+    with a.site.database.write() as connection:
+        outgoing.put_window(connection, "b", machines.dump(window))
+    assert len(a.submit()) == 2

@@ -1,5 +1,6 @@
 """Workers side by side: rows that were read too early, rows that fail, bells."""
 
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -72,7 +73,7 @@ def test_invariant_5_a_row_whose_work_always_fails_stops_no_other(
         honest(row)
 
     monkeypatch.setattr(sealer, "work", work)
-    step = gateway._worker(sealer, None)
+    step = gateway._worker(sealer, Bell(), None)
     for _ in range(6):
         step()
     assert [mail.state for mail in a.mails()] == ["planned", "sealed", "sealed"]
@@ -123,6 +124,33 @@ def test_a_bell_says_whether_it_rang() -> None:
     bell.ring()
     assert bell.wait(0)
     assert not bell.wait(0.01)
+
+
+def test_a_ring_wakes_one_task_and_the_end_wakes_all() -> None:
+    bell, heard = Bell(), []
+
+    def task(number: int) -> None:
+        bell.wait(5)
+        heard.append(number)
+
+    threads = [threading.Thread(target=task, args=(number,), daemon=True) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.1)
+    bell.ring()
+    time.sleep(0.2)
+    assert len(heard) == 1
+    bell.wake_all()
+    for thread in threads:
+        thread.join(2)
+    assert sorted(heard) == [0, 1, 2]
+
+
+def test_a_bell_that_is_passed_on_rings_all_others() -> None:
+    bell, others = Bell(), [Bell(), Bell()]
+    bell.pass_to(others)
+    bell.ring()
+    assert [other.wait(0) for other in others] == [True, True]
 
 
 def test_mailboxes_are_woken_by_the_bell_only(make_pair: "Callable[..., Pair]") -> None:
