@@ -40,6 +40,9 @@ STATION, PACS_TITLE, OUR_TITLE, CALLED = "CT_INNEN_17", "PACS_INNEN_3", "RP_INNE
 HOST = "ris-innen-47"
 SUBJECT = r"DICOM-eMail( \(\d+/\d+\)|: receipt / Empfangsbestätigung)?"
 MACHINE = {"machine": socket.gethostname()} if len(socket.gethostname()) >= 6 else {}
+RECORD = 'cat /proc/$$/cmdline >> "$0"; echo >> "$0"'
+CALLS = "calls"
+"""Where a destination's program writes what all users of the machine see of it."""
 NET = "127.31.7."
 """Addresses of the inner network: stations, our SCP and the PACS."""
 
@@ -96,6 +99,13 @@ def recorded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
             destination={"host": f"{NET}3", "ae_title": PACS_TITLE, "our_ae_title": OUR_TITLE},
             b_sections=toml_server(
                 "[[destination]]", name="documents", kind="folder", takes="other", path="documents"
+            )
+            + toml_server(
+                "[[destination]]",
+                name="archive",
+                kind="program",
+                takes="all",
+                command=["/bin/sh", "-c", RECORD, str(directory / CALLS), "{path}", "{partner}", "{key}"],
             ),
             a_smtp=a_smtp,
             b_smtp=b_smtp,
@@ -221,6 +231,19 @@ def test_names_of_files_in_the_data_directory_name_no_patient(recorded: Recorded
         assert sum(path.is_file() for path in root.rglob("*")) > 5
         leaks = scan_names(root, secrets)
         assert not leaks, "\n".join(map(str, leaks))
+
+
+def test_arguments_of_a_destinations_program_name_no_patient(recorded: Recorded) -> None:
+    def calls() -> bytes:
+        path = recorded.exchange.directory / CALLS
+        return path.read_bytes() if path.exists() else b""
+
+    wait_for(
+        lambda: b"/document.pdf" in calls() and calls().count(b"/object.dcm") >= 3, "all were handed over"
+    )
+    secrets = {**PATIENT, **recorded.uids, "file name": "Befund Geheimmann"}
+    leaks = scan("arguments", calls(), secrets)
+    assert not leaks, "\n".join(map(str, leaks))
 
 
 def test_data_directories_are_private(recorded: Recorded) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import filecmp
+import mimetypes
 import os
 import re
 import shutil
@@ -21,6 +22,7 @@ _UID: Final = re.compile(r"(?=.{1,64}\Z)[0-9]+(\.[0-9]+)*\Z")
 """A UID that is fit for a file name (PS3.5 9.1): ``..`` consists of dots and is no UID."""
 _LONGEST: Final = 180
 """Bytes; a file system allows 255, and a distinguishing hash may be added."""
+NAME_VARIABLE: Final = "RADPOST_FILE_NAME"
 _BAD_NAME: Final = frozenset({errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EEXIST})
 
 
@@ -77,16 +79,28 @@ def sweep(work: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def neutral_name(row: DeliveryRow) -> str:
+    """Return a name that says what a file is and not whose: all users of a machine see a program's arguments.
+
+    Only a known suffix is taken over; any other may be a part of a name or date (invariant 10).
+    """
+    if row.kind == "dicom":
+        return "object.dcm"
+    suffix = Path(file_name(row)).suffix.lower()
+    return "document" + (suffix if suffix in mimetypes.types_map else "")
+
+
 def to_program(destination: Destination, work: Path, source: Path, row: DeliveryRow) -> None:
     """Call the destination's program with a copy of the file; it is called again until it exits with 0.
 
     ``{key}`` is the same at every call for the same object, so that the program can recognise a repetition.
+    The name that the sender gave the file is in the environment, which no other user can read.
 
     Raises:
         RadpostError: PROGRAM_FAILED; DestinationDownError where it cannot even be called.
     """
     folder = work / f"delivery-{row.id}"
-    path = folder / file_name(row)
+    path = folder / neutral_name(row)
     values = {
         "path": str(path),
         "study": row.study_uid or UNASSIGNED,
@@ -94,12 +108,15 @@ def to_program(destination: Destination, work: Path, source: Path, row: Delivery
         "key": f"{row.file_sha256[:32]}-{row.destination}",
     }
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for private in (work, folder):
+            private.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.touch(mode=0o600)
         shutil.copyfile(source, path)
         command = [_filled(word, values) for word in destination.command]
         done = subprocess.run(
             command,
             check=False,
+            env={**os.environ, NAME_VARIABLE: file_name(row)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -15,6 +15,7 @@ from radpost.errors import FOLDER_UNUSABLE, PROGRAM_FAILED, RadpostError
 from radpost.gateway import handover
 from radpost.gateway.config import Destination
 from radpost.store.incoming import DeliveryRow
+from radpost.testing.leaks import scan
 
 FOLDER = Destination(name="f", kind="folder", path="out")
 HOSTILE = st.one_of(
@@ -170,6 +171,31 @@ def test_a_program_gets_the_file_and_a_key_that_stays(tmp_path: Path, source: Pa
         assert target.read_bytes() == b"abc"
     assert (tmp_path / "copy-1.key").read_text() == (tmp_path / "copy-2.key").read_text()
     assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_invariant_10_a_programs_arguments_name_no_patient(tmp_path: Path, source: Path) -> None:
+    """Every user of the machine can read them (``ps``); the environment only its owner."""
+    target = tmp_path / "seen"
+    script = (
+        "import os, sys; from pathlib import Path; line = Path('/proc/self/cmdline').read_bytes();"
+        "Path(sys.argv[1]).write_bytes(line + b'|' + os.environb[b'RADPOST_FILE_NAME'])"
+    )
+    secret = {"patient": "Geheimmann", "birthday": "19500321"}
+    for name, suffix in (
+        ("Befund Geheimmann 19500321.pdf", b".pdf"),
+        ("Befund.PDF", b".pdf"),
+        ("Befund.Geheimmann", b""),
+        ("Befund Geheimmann.19500321", b""),
+    ):
+        item = row(name=name)
+        words = (sys.executable, "-c", script, str(target), "{path}", "{key}", "{study}", "{partner}")
+        handover.to_program(program(*words), tmp_path / "work", source, item)
+        line, _, given = target.read_bytes().rpartition(b"|")
+        assert not scan("arguments", line, secret)
+        assert b"/document" + suffix + b"\0" in line
+        assert given.decode() == handover.file_name(item)
+    instance = row(kind="dicom", sop_instance_uid="1.2.840.4711")
+    assert handover.neutral_name(instance) == "object.dcm"
 
 
 def test_a_program_that_fails_or_hangs_is_the_objects_matter_one_that_is_missing_everybodys(
