@@ -124,6 +124,19 @@ class Account(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             self.password, self.password_file, self.password_env, folder, f"{self.host}: password"
         )
 
+    def secrets(self, folder: Path) -> tuple[str, ...]:
+        """Return all secrets of the account from wherever they stand."""
+        oauth = self.oauth
+        if oauth is None:
+            return (self.secret(folder),)
+        client = (oauth.client_secret, oauth.client_secret_file, oauth.client_secret_env)
+        refresh = (oauth.refresh_token, oauth.refresh_token_file, oauth.refresh_token_env)
+        return (
+            self.secret(folder),
+            resolve_secret(*client, folder, f"{self.host}: client_secret"),
+            resolve_secret(*refresh, folder, f"{self.host}: refresh_token"),
+        )
+
 
 class Submission(Account, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The mail server that takes our mails."""

@@ -26,7 +26,7 @@ from radpost.errors import (
     RadpostError,
 )
 from radpost.gateway import doctor_servers, keyring
-from radpost.gateway.config import Config, Destination, is_loopback
+from radpost.gateway.config import Account, Config, Destination, is_loopback
 from radpost.gateway.phrases import Language, say
 from radpost.gateway.site import Site, open_site, wake
 from radpost.store import lookups
@@ -146,20 +146,41 @@ def _timed(probe: doctor_servers.Probe, language: Language) -> Check:
 
 def _private(config: Config, path: Path, language: Language) -> Iterator[Check]:
     accounts = (*config.mailbox, *((config.submission,) if config.submission else ()))
-    secret = any(account.password for account in accounts)
-    try:
-        if secret and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-            yield Check(
-                "configuration", path.name, "warning", "readable by others", say("config-open", language)
-            )
-    except OSError as error:
-        yield failure("configuration", path.name, RadpostError(CONFIG_INVALID, str(error.strerror)), language)
-    folder = Path(config.folder)
+    others = stat.S_IRWXO
+    files = [(path, others | stat.S_IRWXG)] if any(map(_holds_secret, accounts)) else []
+    for account in accounts:
+        oauth = account.oauth
+        named = (
+            account.password_file,
+            *((oauth.client_secret_file, oauth.refresh_token_file) if oauth else ()),
+        )
+        files += [(config.path(name), others | stat.S_IRWXG) for name in named if name]
+    # Debian lets the group ssl-cert read TLS keys
+    files += [(config.path(name), others) for name in _tls_keys(config)]
+    for file, mask in dict(files).items():
+        try:
+            if file.stat().st_mode & mask:
+                found = "readable by others"
+                yield Check("configuration", file.name, "warning", found, say("config-open", language))
+        except OSError as error:
+            text = f"{file}: {error.strerror}"
+            yield failure("configuration", file.name, RadpostError(CONFIG_INVALID, text), language)
     for account in accounts:
         try:
-            account.secret(folder)
+            account.secrets(Path(config.folder))
         except RadpostError as error:
             yield failure("configuration", account.host, error, language)
+
+
+def _holds_secret(account: Account) -> bool:
+    oauth = account.oauth
+    return bool(account.password or (oauth and (oauth.client_secret or oauth.refresh_token)))
+
+
+def _tls_keys(config: Config) -> Iterator[str]:
+    services = (config.dicom, config.pacs, *config.destination)
+    yield from (service.tls.key for service in services if service is not None and service.tls is not None)
+    yield from (receiver.key for receiver in config.receiver if receiver.key)
 
 
 def _programs(language: Language) -> Iterator[Check]:
@@ -279,9 +300,23 @@ def _partners(site: Site, language: Language) -> Iterator[Check]:
         if plain:
             found = ", ".join(f"{item.host}: security 'none'" for item in plain)
             yield Check("teleradiology", partner.name, "failed", found, say("tele-plain", language), 702)
+        yield from _received_clear(config, partner.name, language)
         if partner.settings.policy.value != "require":
             found = f"policy '{partner.settings.policy.value}'"
             yield Check("teleradiology", partner.name, "warning", found, say("tele-policy", language))
+
+
+def _received_clear(config: Config, partner: str, language: Language) -> Iterator[Check]:
+    """Say where a partner who must not write in clear could try to; on loopback there is no network."""
+    for receiver in config.receiver:
+        if receiver.require_tls or is_loopback(receiver.host):
+            continue
+        found = f"[[receiver]] {receiver.host}:{receiver.port}: TLS is "
+        remedy = say("tele-receiver", language)
+        if receiver.certificate:
+            yield Check("teleradiology", partner, "warning", found + "not required", remedy)
+        else:
+            yield Check("teleradiology", partner, "failed", found + "not offered", remedy, 702)
 
 
 def _clock(site: Site, language: Language) -> Iterator[Check]:

@@ -57,8 +57,8 @@ _SENTENCES: Final[dict[str, tuple[str, str]]] = {
         "andere Benutzer dieser Maschine können es lesen; setzen Sie 'chmod 700'",
     ),
     "config-open": (
-        "other users can read the file, and it holds a password; 'chmod 600' it",
-        "andere Benutzer können die Datei lesen, und sie enthält ein Passwort; setzen Sie 'chmod 600'",
+        "other users can read the file, and it holds a secret; 'chmod 600' it",
+        "andere Benutzer können die Datei lesen, und sie enthält ein Geheimnis; setzen Sie 'chmod 600'",
     ),
     "disk-low": (
         "free space; below the reserve nothing is accepted",
@@ -135,6 +135,10 @@ _SENTENCES: Final[dict[str, tuple[str, str]]] = {
     "tele-plain": (
         "the partner is marked for teleradiology: set its mail connection to 'tls' or 'starttls'",
         "der Partner ist für Teleradiologie vorgesehen: Mailverbindung auf 'tls' oder 'starttls' stellen",
+    ),
+    "tele-receiver": (
+        "the partner is marked for teleradiology: give the [[receiver]] certificate, key and require_tls",
+        "der Partner ist für Teleradiologie vorgesehen: [[receiver]] braucht certificate, key, require_tls",
     ),
     "tele-policy": (
         "the partner is marked for teleradiology: require signatures ('--policy require')",

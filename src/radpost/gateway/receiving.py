@@ -1,11 +1,14 @@
 """Direct reception by SMTP and LMTP: 250 is said after the mail and its row are durable (DESIGN 12)."""
 
 import ipaddress
+from typing import Final
 
+from radpost.agit.survey import first_address
 from radpost.errors import DISK_FULL, MAIL_REFUSED, QUARANTINE_FULL, RadpostError, Reason
 from radpost.gateway.arrivals import add_arrival
 from radpost.gateway.config import Receiver
 from radpost.gateway.site import Site
+from radpost.mime.headers import parse_block
 from radpost.store import incoming
 from radpost.store.spool import SpoolWriter
 from radpost.transport.receiver import (
@@ -19,16 +22,23 @@ from radpost.transport.receiver import (
     server_context,
 )
 
+HEAD_BYTES: Final = 256 * 1024
+
 
 class Reception:
-    """One mail being received: the spool file and its envelope."""
+    """One mail being received: the spool file, its envelope, and its head if that is to be looked at."""
 
-    def __init__(self, writer: SpoolWriter, envelope: Envelope) -> None:
+    def __init__(self, writer: SpoolWriter, envelope: Envelope, *, clear: bool = False) -> None:
         self.writer = writer
         self.envelope = envelope
+        self.clear = clear
+        """It comes over a network without encryption."""
+        self.head = bytearray()
 
     def write(self, data: bytes, /) -> object:
         """Take all of ``data``."""
+        if self.clear and len(self.head) < HEAD_BYTES:
+            self.head += data[: HEAD_BYTES - len(self.head)]
         return self.writer.write(data)
 
 
@@ -50,14 +60,16 @@ class ReceptionHandler:
 
     def begin(self, envelope: Envelope) -> Reception:
         """Start a spool file; a teleradiology partner's mail does not come in clear (DESIGN 12)."""
-        partner = self._site.partners.by_address(envelope.sender) if envelope.sender else None
         clear = not envelope.tls and not _is_local(envelope.peer)
-        if partner is not None and partner.switches.teleradiology and clear:
-            raise RadpostError(MAIL_REFUSED, "teleradiology: the connection is not encrypted")
-        return Reception(self._site.spool.writer(), envelope)
+        if clear:
+            self._refuse_clear(envelope.sender)
+        return Reception(self._site.spool.writer(), envelope, clear=clear)
 
     def commit(self, sink: Reception) -> None:
         """Make the mail durable with its row; the sender hears 250 after this."""
+        if sink.clear:
+            # receipts and mails that were passed on have another sender outside, or none
+            self._refuse_clear(_author(bytes(sink.head)))
         with sink.writer as writer:
             stored = writer.commit()
         with self._site.database.write() as connection:
@@ -72,9 +84,23 @@ class ReceptionHandler:
             )
         self._site.bells.open.ring()
 
+    def _refuse_clear(self, address: str) -> None:
+        partner = self._site.partners.by_address(address) if address else None
+        if partner is not None and partner.switches.teleradiology:
+            raise RadpostError(MAIL_REFUSED, "teleradiology: the connection is not encrypted")
+
     def abort(self, sink: Reception) -> None:
         """Throw away what was written."""
         sink.writer.__exit__(None, None, None)
+
+
+def _author(head: bytes) -> str:
+    """Return whose mail it is, as it will be found when it is processed; nothing if that cannot be read."""
+    try:
+        block = parse_block(head, complete=len(head) < HEAD_BYTES)
+    except RadpostError:
+        return ""
+    return first_address(block.headers, "From").lower()
 
 
 def _is_local(peer: str) -> bool:

@@ -174,6 +174,62 @@ def test_a_teleradiology_partner_is_never_served_in_clear(run: Run, home: Path, 
     assert any("security 'none'" in item["found"] for item in tele)
 
 
+def test_a_teleradiology_partner_is_not_received_in_clear(run: Run, home: Path, partner: str) -> None:
+    """A [[receiver]] without TLS is a mail connection too; one on loopback is behind no network."""
+    more = "".join(
+        f'\n[[receiver]]\nhost = "{host}"\nport = {port}\n{tls}'
+        for host, port, tls in (
+            ("0.0.0.0", 2501, ""),
+            ("192.0.2.1", 2502, 'certificate = "c"\nkey = "k"\n'),
+            ("192.0.2.1", 2503, 'certificate = "c"\nkey = "k"\nrequire_tls = true\n'),
+            ("127.0.0.1", 2504, ""),
+        )
+    )
+    settle(home, mail_out='[submission]\nhost = "mail.test"\nport = 587\nsecurity = "starttls"\n', more=more)
+    assert run("partner", "add", partner, "--set", "teleradiology=true", "--route", "none").code == 0
+    said = run("doctor", "--json").json
+    tele = [item for item in said if item["step"] == "teleradiology" and "receiver" in item["found"]]
+    assert [(item["state"], item["found"].split(":")[1]) for item in tele] == [
+        ("failed", "2501"),
+        ("warning", "2502"),
+    ]
+    assert all("require_tls" in item["remedy"] for item in tele)
+
+
+def test_every_file_with_a_secret_is_looked_at(home: Path, run: Run) -> None:
+    oauth = (
+        '[mailbox.oauth]\ntoken_url = "https://login.test/token"\nclient_id = "x"\n'
+        'client_secret_file = "client"\nrefresh_token_file = "refresh"\n'
+    )
+    more = (
+        '\n[[mailbox]]\nhost = "127.0.0.1"\nport = 9\nsecurity = "none"\nuser = "u"\n'
+        f'password_file = "word"\n{oauth}'
+        '\n[[receiver]]\ncertificate = "cert.pem"\nkey = "mail.key"\n'
+        '\n[pacs]\nae_title = "P"\nhost = "127.0.0.1"\nport = 9\n'
+        '[pacs.tls]\ncertificate = "cert.pem"\nkey = "pacs.key"\n'
+    )
+    settle(home, more=more)
+    secret = ("client", "refresh", "word", "mail.key", "pacs.key")
+    for name in secret:
+        (home / name).write_text("x", "utf-8")
+        (home / name).chmod(0o604)
+    open_ = {name for (step, name), item in steps(run).items() if item["found"] == "readable by others"}
+    assert open_ == set(secret)
+    for name in secret:
+        (home / name).chmod(0o600)
+    assert not [item for item in steps(run).values() if item["found"] == "readable by others"]
+    (home / "refresh").unlink()
+    assert steps(run)["configuration", "refresh"]["state"] == "failed"
+    for inline in ('client_secret = "s"', 'refresh_token = "s"'):
+        path = home / "radpost.toml"
+        text = path.read_text("utf-8")
+        key = inline.partition(" ")[0]
+        path.write_text(text.replace(f'{key}_file = "{key.split("_")[0]}"', inline), "utf-8")
+        path.chmod(0o644)
+        assert steps(run)["configuration", "radpost.toml"]["found"] == "readable by others"
+        path.write_text(text, "utf-8")
+
+
 def test_remedies_are_german_where_the_institution_is(home: Path, run: Run) -> None:
     settle(home)
     path = home / "radpost.toml"

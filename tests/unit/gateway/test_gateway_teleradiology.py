@@ -7,7 +7,7 @@ import pytest
 from radpost.errors import CONFIG_INVALID, MAIL_REFUSED, TLS_FAILED, RadpostError
 from radpost.gateway.partners import Route, Settings, Switches, refuse_contradictions
 from radpost.gateway.receiving import ReceptionHandler
-from radpost.store import journal
+from radpost.store import incoming, journal
 from radpost.testing.house import Pair
 from radpost.testing.institution import toml_server
 from radpost.transport.smtp_grammar import Envelope
@@ -69,6 +69,35 @@ def test_a_mail_that_comes_in_clear_is_refused_at_the_door(make_pair: "Callable[
         envelope(""),
     ):
         handler.abort(handler.begin(good))
+
+
+@pytest.mark.parametrize("sender", ["", "relay@elsewhere.example"])
+def test_a_mail_in_clear_under_another_sender_is_refused_too(
+    make_pair: "Callable[..., Pair]", sender: str
+) -> None:
+    """Receipts have the null sender, and a relay may put its own: then From says whose mail it is."""
+    b = make_pair(switches=STRICT).b
+    handler = ReceptionHandler(b.site)
+    mail = b"Received: from x by y; now\r\nFrom: A <Dicom@A.example>\r\nTo: dicom@b.example\r\n\r\nx\r\n"
+    sink = handler.begin(envelope(sender))
+    for start in range(0, len(mail), 7):
+        sink.write(mail[start : start + 7])
+    with pytest.raises(RadpostError) as caught:
+        handler.commit(sink)
+    assert caught.value.reason is MAIL_REFUSED
+    handler.abort(sink)
+    with b.site.database.read() as connection:
+        assert incoming.recent_arrivals(connection, 10) == []
+    for good, text in (
+        (envelope(sender, tls="TLSv1.3"), mail),
+        (envelope(sender, peer="::1"), mail),
+        (envelope(sender), mail.replace(b"Dicom@A", b"dicom@other")),
+    ):
+        sink = handler.begin(good)
+        sink.write(text)
+        handler.commit(sink)
+    with b.site.database.read() as connection:
+        assert len(incoming.recent_arrivals(connection, 10)) == 3
 
 
 def test_relays_between_are_on_the_timeline(
