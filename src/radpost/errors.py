@@ -112,6 +112,13 @@ UNKNOWN_SENDER = _r(
     "The sender's address belongs to no partner; add the partner and replay the mail.",
     "Die Absenderadresse gehört zu keinem Partner; legen Sie ihn an und verarbeiten Sie die Mail erneut.",
 )
+NOT_OURS = _r(
+    110,
+    "not-ours",
+    Side.US,
+    "A mail that is nothing for Radpost (a letter, a report about no mail of ours); read it, then drop it.",
+    "Eine Mail, die nichts für Radpost ist (ein Brief, eine fremde Meldung); lesen und verwerfen Sie sie.",
+)
 
 # 200 cryptography
 NO_SECRET_KEY = _r(

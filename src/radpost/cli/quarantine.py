@@ -133,7 +133,7 @@ def drop(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
-    """Throw a mail away; its sender was told that it was not processed."""
+    """Throw a mail away for good."""
     with opened(config) as site:
         view = operating.quarantined(site, number)
         if not yes and not _sure(view.from_address or "an unknown sender"):

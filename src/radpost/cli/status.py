@@ -101,9 +101,12 @@ def _facts(view: Overview) -> dict[str, object]:
         "overdue": ", ".join(f"{count} {name}" for count, name in late if count) or "nothing",
         "sending": _counted(view.sending),
         "receiving": _counted(view.receiving),
-        "quarantine": f"{view.quarantine_entries} mails, {size(view.quarantine_bytes)} ({share:.0f} % full)",
+        "quarantine": f"{view.quarantine_entries} mails, {size(view.quarantine_bytes)} ({share:.0f} % full)"
+        + (f"; {view.quarantine_foreign} of them are not ours" if view.quarantine_foreign else ""),
         "free space": size(view.disk_free),
     }
+    if view.foreign_removed:
+        facts["removed"] = f"{view.foreign_removed} mails that were not ours, after their time in quarantine"
     if view.foreign:
         facts["not ours"] = ", ".join(f"{count} mails in {name}" for name, count in view.foreign.items())
     return facts

@@ -177,6 +177,8 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
 
     disk_reserve_bytes: Count = 1_000_000_000
     quarantine_bytes: Count = 20_000_000_000
+    foreign_bytes: Count = 200_000_000
+    foreign_days: Annotated[float, Meta(gt=0)] = 90.0
     max_open_bytes: Count = 8_000_000_000
     max_ratio: Count = 200
     receipt_overdue_seconds: Seconds = 3600.0

@@ -8,6 +8,7 @@ from typing import Final
 from sqlalchemy import Connection
 
 from radpost.errors import MAIL_REFUSED_TEMPORARILY, SERVER_UNREACHABLE
+from radpost.gateway.foreign import REMOVED
 from radpost.gateway.phrases import Language, say
 from radpost.gateway.site import Site, wake
 from radpost.gateway.views import Explained, explained
@@ -119,6 +120,10 @@ class Overview:
     quarantine_entries: int
     quarantine_bytes: int
     quarantine_limit: int
+    quarantine_foreign: int = 0
+    """Entries that are mails received directly and not for us."""
+    foreign_removed: int = 0
+    """Such mails that were removed when their time was over, since the beginning."""
     foreign: dict[str, int] = field(default_factory=dict)
     collecting: tuple[Collecting, ...] = ()
     retrievals: tuple[Retrieval, ...] = ()
@@ -133,7 +138,7 @@ def overview(site: Site) -> Overview:
     with site.database.read() as connection:
         alarms = journal.open_alarms(connection)
         lines = (*_mail_lines(site, connection, alarms), *_destination_lines(site, connection))
-        entries = incoming.quarantined(connection)
+        entries, letters = incoming.quarantine_counts(connection)
         foreign = Counter(row.mailbox for row in incoming.foreign(connection))
         return Overview(
             running=wake(site.config),
@@ -150,7 +155,9 @@ def overview(site: Site) -> Overview:
                 mail_servers=lookups.delayed_messages(connection),
                 deliveries=sum(row[3] for row in lookups.failed_deliveries(connection)),
             ),
-            quarantine_entries=len(entries),
+            quarantine_entries=entries,
+            quarantine_foreign=letters,
+            foreign_removed=int(journal.recall(connection, REMOVED) or 0),
             quarantine_bytes=incoming.quarantine_bytes(connection),
             quarantine_limit=site.config.limits.quarantine_bytes,
             foreign=dict(foreign),

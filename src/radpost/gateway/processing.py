@@ -210,14 +210,18 @@ class Processor:
         now = self._site.clock()
         with self._site.database.write() as connection:
             self._write_noted(connection, row.id)
-            apply_incoming(self._site, connection, row.id, [machine.Recognised(machine.Kind.FOREIGN)], now)
-            incoming.set_entry_of_arrival(connection, row.id, "foreign")
+            self._not_ours(connection, row, now)
 
-    def _leave(self, connection: Connection, arrival_id: int, reason: Reason, now: float) -> None:
-        foreign = machine.Recognised(machine.Kind.FOREIGN)
-        journal.note(connection, "cannot be read", now, arrival_id=arrival_id, code=reason.code)
-        apply_incoming(self._site, connection, arrival_id, [foreign], now)
-        incoming.set_entry_of_arrival(connection, arrival_id, "foreign")
+    def _leave(self, connection: Connection, row: ArrivalRow, reason: Reason, now: float) -> None:
+        journal.note(connection, "cannot be read", now, arrival_id=row.id, code=reason.code)
+        self._not_ours(connection, row, now)
+
+    def _not_ours(self, connection: Connection, row: ArrivalRow, now: float, detail: str = "") -> None:
+        """Leave a mail in its mailbox; where there is none, it is kept for a person (DESIGN 12)."""
+        incoming.update_arrival(connection, row.id, detail=detail)
+        foreign = machine.Recognised(machine.Kind.FOREIGN, only_copy=not _shared(row))
+        apply_incoming(self._site, connection, row.id, [foreign], now)
+        incoming.set_entry_of_arrival(connection, row.id, "foreign")
 
     # --- reports ----------------------------------------------------------------------------------------
 
@@ -260,9 +264,9 @@ class Processor:
         self, connection: Connection, row: ArrivalRow, kind: machine.Kind, *, ours: bool, now: float
     ) -> None:
         if not ours:
-            kind = machine.Kind.FOREIGN
             journal.note(connection, "report about no mail of ours", now, arrival_id=row.id)
-            incoming.set_entry_of_arrival(connection, row.id, "foreign")
+            self._not_ours(connection, row, now, "report about no mail of ours")
+            return
         apply_incoming(self._site, connection, row.id, [machine.Recognised(kind)], now)
 
     def _ring_outgoing(self) -> None:
@@ -451,7 +455,7 @@ class Processor:
             partner = self._site.partners.by_address(fresh.from_address) if fresh.from_address else None
             if fresh.kind == "" and partner is None and _shared(fresh):
                 # nothing says that it is for us: it stays where it is, like any letter (DESIGN 12)
-                self._leave(connection, row.id, reason, now)
+                self._leave(connection, row, reason, now)
                 return
             wanted = partner is not None and machine.receipt_allowed(
                 machine.Kind.DATA,

@@ -5,6 +5,7 @@ from typing import Final
 
 from radpost.agit.survey import first_address
 from radpost.errors import DISK_FULL, MAIL_REFUSED, QUARANTINE_FULL, RadpostError, Reason
+from radpost.gateway import foreign
 from radpost.gateway.arrivals import add_arrival
 from radpost.gateway.config import Receiver
 from radpost.gateway.site import Site
@@ -71,6 +72,8 @@ class ReceptionHandler:
             # receipts and mails that were passed on have another sender outside, or none
             self._refuse_clear(_author(bytes(sink.head)))
         with sink.writer as writer:
+            if foreign.full(self._site):
+                foreign.refuse_if_foreign(self._site, writer.written(), writer.size)
             stored = writer.commit()
         with self._site.database.write() as connection:
             add_arrival(

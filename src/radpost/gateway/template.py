@@ -109,6 +109,7 @@ exclusive = false             # true: the mailbox is ours alone
 [limits]
 disk_reserve_bytes = 1_000_000_000      # below this much free space nothing is accepted
 quarantine_bytes = 20_000_000_000
+foreign_days = 90                       # directly received mails that are not for Radpost are kept so long
 receipt_overdue_seconds = 3600          # after this an unconfirmed mail raises an alarm
 incomplete_set_seconds = 3600           # after this missing mails of a set raise an alarm
 """

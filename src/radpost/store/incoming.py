@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from radpost.errors import INCOMPLETE_FRAGMENTS
+from radpost.errors import INCOMPLETE_FRAGMENTS, NOT_OURS
 from radpost.store import rows
 from radpost.store.schema import (
     arrival,
@@ -291,6 +291,12 @@ _DATA_WAITS = rows.Statement(
 _RECEIPT_ARRIVAL = rows.Statement(select(receipt.c.arrival_id).where(receipt.c.id == bindparam("key")))
 _QUARANTINE_BYTES = rows.Statement(
     select(func.coalesce(func.sum(quarantine.c.size), 0)).where(quarantine.c.state == "open")
+)
+_FOREIGN_HELD = rows.Query(
+    lambda count, size: (int(count), int(size)),
+    select(func.count(), func.coalesce(func.sum(quarantine.c.size), 0)).where(
+        quarantine.c.state == "open", quarantine.c.code == NOT_OURS.code
+    ),
 )
 _ENTRIES = rows.Query(
     MailboxEntryRow,
@@ -635,9 +641,31 @@ def get_quarantine(connection: Connection, quarantine_id: int) -> QuarantineRow 
 
 
 def quarantined(connection: Connection, *, state: str = "open", limit: int = 1000) -> list[QuarantineRow]:
-    """Return the quarantine, oldest first."""
-    statement = select(*_QUARANTINE).where(quarantine.c.state == state).order_by(quarantine.c.id).limit(limit)
+    """Return the quarantine, oldest first; mails that are not ours stand behind those that are."""
+    order = (quarantine.c.code == NOT_OURS.code, quarantine.c.id)
+    statement = select(*_QUARANTINE).where(quarantine.c.state == state).order_by(*order).limit(limit)
     return rows.many(connection, QuarantineRow, statement)
+
+
+def quarantine_counts(connection: Connection) -> tuple[int, int]:
+    """Return how many entries there are, and how many of them are mails that are not ours."""
+    statement = select(func.count(), func.count().filter(quarantine.c.code == NOT_OURS.code))
+    row = connection.execute(statement.where(quarantine.c.state == "open")).one()
+    return int(row[0]), int(row[1])
+
+
+def foreign_held(connection: Connection) -> tuple[int, int]:
+    """Return number and bytes of the mails in quarantine that are not ours."""
+    found = _FOREIGN_HELD.one(connection)
+    return found or (0, 0)
+
+
+def old_foreign(connection: Connection, before: float, limit: int) -> list[QuarantineRow]:
+    """Return mails that are not ours and lie in quarantine since before this time."""
+    statement = select(*_QUARANTINE).where(
+        quarantine.c.state == "open", quarantine.c.created_at < before, quarantine.c.code == NOT_OURS.code
+    )
+    return rows.many(connection, QuarantineRow, statement.order_by(quarantine.c.created_at).limit(limit))
 
 
 def end_quarantine(connection: Connection, quarantine_id: int, state: str, now: float) -> None:

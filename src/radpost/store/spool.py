@@ -229,6 +229,15 @@ class SpoolWriter:
         self.size += count
         return count
 
+    def written(self) -> Path:
+        """Return the file as it stands, to be read before it is kept; nothing is durable yet."""
+        try:
+            self._file.flush()
+        except OSError as error:
+            self._spent = True
+            raise trouble(error) from error
+        return self._path
+
     def commit(self) -> Stored:
         """Sync, name by hash, sync the folder; the file is durable when this returns.
 

@@ -13,6 +13,7 @@ from radpost.errors import (
     INCOMPLETE_FRAGMENTS,
     MIME_MALFORMED,
     NO_SECRET_KEY,
+    NOT_OURS,
     OPENPGP_MALFORMED,
     PARTIAL_INCONSISTENT,
     PASSWORD_ENCRYPTED,
@@ -68,7 +69,7 @@ class Kind(Enum):
     RECEIPT = "receipt"
     BOUNCE = "bounce"
     FOREIGN = "foreign"
-    """Not ours: stays on the server, is listed."""
+    """Not ours: stays on the server, is listed; where ours is the only copy, it waits in quarantine."""
 
 
 RESEND_HELPS: frozenset[Reason] = frozenset(
@@ -150,6 +151,8 @@ class Recognised:
 
     kind: Kind
     wanted: bool = False
+    only_copy: bool = False
+    """No mailbox holds the mail: what we throw away is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,9 +319,24 @@ def _recognised(mail: IncomingMail, event: Recognised) -> Step:
             return replace(mail, phase=Phase.FRAGMENT), (DeleteFromServer(), AwaitFragments())
         case Kind.RECEIPT | Kind.BOUNCE:
             # Done only with the mails it speaks of, in one transaction: see HandleReport.
-            return replace(mail, phase=Phase.DONE, wanted=False), (HandleReport(), DeleteFromServer())
+            ended = (EndQuarantine(),) if mail.quarantined else ()
+            after = replace(mail, phase=Phase.DONE, wanted=False, quarantined=False, reason=None, alarm=None)
+            return after, (*switch_alarm(mail.alarm, None), *ended, HandleReport(), DeleteFromServer())
         case Kind.FOREIGN:
-            return replace(mail, phase=Phase.IGNORED), ()
+            return _foreign(mail, event)
+
+
+def _foreign(mail: IncomingMail, event: Recognised) -> Step:
+    """Leave a mail that is not ours where it is, or keep it whole if it is nowhere else (DESIGN 12).
+
+    One that failed before may have been taken for ours and be gone from its mailbox.
+    """
+    if not (event.only_copy or mail.quarantined or mail.tries):
+        return replace(mail, phase=Phase.IGNORED), ()
+    kept = replace(
+        mail, phase=Phase.QUARANTINED, wanted=False, quarantined=True, reason=NOT_OURS, tries=0, alarm=None
+    )
+    return kept, (*switch_alarm(mail.alarm, None), KeepQuarantined(NOT_OURS))
 
 
 def _imported(mail: IncomingMail, event: Imported, policy: IncomingPolicy) -> Step:

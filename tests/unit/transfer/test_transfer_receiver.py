@@ -110,6 +110,21 @@ def test_what_is_not_ours_stays_on_the_server() -> None:
     assert (mail.phase, actions) == (Phase.IGNORED, [])
 
 
+def test_invariant_5_what_is_not_ours_and_is_nowhere_else_waits_whole_in_quarantine() -> None:
+    mail, actions = play(Recognised(Kind.FOREIGN, only_copy=True))
+    assert (mail.phase, mail.quarantined, mail.reason) == (Phase.QUARANTINED, True, errors.NOT_OURS)
+    assert actions == [KeepQuarantined(errors.NOT_OURS)], "no alarm and no receipt"
+    again, actions = play(Replay(), Recognised(Kind.RECEIPT), mail=mail)
+    assert (again.phase, again.quarantined) == (Phase.DONE, False)
+    assert actions == [Open(), EndQuarantine(), HandleReport(), DeleteFromServer()]
+
+
+def test_what_failed_before_may_be_gone_from_its_mailbox() -> None:
+    mail, _ = play(DATA, Failed(errors.DISK_FULL, passing=True))
+    mail, actions = play(Recognised(Kind.FOREIGN), mail=mail)
+    assert (mail.phase, actions) == (Phase.QUARANTINED, [KeepQuarantined(errors.NOT_OURS)])
+
+
 def test_fragments_wait_for_their_siblings() -> None:
     mail, actions = play(Recognised(Kind.FRAGMENT))
     assert (mail.phase, mail.due, actions) == (Phase.FRAGMENT, None, [DeleteFromServer(), AwaitFragments()])
