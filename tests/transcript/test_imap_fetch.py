@@ -45,7 +45,7 @@ def mailbox(
     *,
     exclusive: bool = False,
     waiting: Waiting = SWIFT,
-    security: Security = Security.NONE,
+    security: Security = Security.LOOPBACK,
 ) -> ImapMailbox:
     return ImapMailbox(
         Endpoint("imap.example", 993, security, timeouts=Timeouts(1, 2, 2, 2)),
@@ -524,7 +524,7 @@ def test_oauthbearer_refused_as_in_rfc_7628() -> None:
         "S: + eyJzdGF0dXMiOiJpbnZhbGlkX3Rva2VuIn0=\nC: AQ==\nS: R1 NO SASL authentication failed\n"
     )
     box = ImapMailbox(
-        Endpoint("server.example.com", 143, Security.NONE, timeouts=Timeouts(1, 2, 2, 2)),
+        Endpoint("server.example.com", 143, Security.LOOPBACK, timeouts=Timeouts(1, 2, 2, 2)),
         Bearer("user@example.com", Token()),
         dialler=server.dial,
     )

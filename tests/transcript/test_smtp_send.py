@@ -17,10 +17,9 @@ from radpost.errors import (
     RadpostError,
 )
 from radpost.testing.scripted import ScriptedServer
-from radpost.transport import wire
 from radpost.transport.failure import ConnectionLostError, TransportError
 from radpost.transport.oauth import TokenSource
-from radpost.transport.sasl import Bearer, Password
+from radpost.transport.sasl import Bearer, Password, choose
 from radpost.transport.smtp import Connection, ServerMemory
 from radpost.transport.smtp_reply import Kind, Outcome, Stage
 from radpost.transport.tls import Security
@@ -28,7 +27,7 @@ from radpost.transport.wire import Endpoint, Timeouts
 
 MAIL = b"Subject: x\r\n\r\n.dot\r\nline\r\n"
 BIG = (b"a" * 76 + b"\r\n") * 1000
-ENDPOINT = Endpoint("mail.example", 587, Security.NONE, timeouts=Timeouts(1, 2, 2, 2))
+ENDPOINT = Endpoint("mail.example", 587, Security.LOOPBACK, timeouts=Timeouts(1, 2, 2, 2))
 
 HELLO = """\
 S: 220 mail.example ready
@@ -302,7 +301,7 @@ def test_a_silent_server_after_the_end_of_data_is_uncertain() -> None:
     server = ScriptedServer(
         HELLO + BIG_ENVELOPE + TAKEN + f"C: BDAT {len(BIG)} LAST\n[body {len(BIG)}]\n[wait 1]\n"
     )
-    quick = Endpoint("mail.example", 587, Security.NONE, timeouts=Timeouts(1, 2, 2, 0.2))
+    quick = Endpoint("mail.example", 587, Security.LOOPBACK, timeouts=Timeouts(1, 2, 2, 0.2))
     outcome = Connection(quick, dialler=server.dial).send(
         "a@x.example", "b@y.example", io.BytesIO(BIG), size=len(BIG)
     )
@@ -416,7 +415,7 @@ def test_an_address_cannot_carry_commands(address: str) -> None:
 
 
 def sign_in(
-    server: ScriptedServer, credentials: Password | Bearer, security: Security = Security.NONE
+    server: ScriptedServer, credentials: Password | Bearer, security: Security = Security.LOOPBACK
 ) -> Connection:
     return Connection(
         Endpoint("mail.example", 587, security, timeouts=Timeouts(1, 2, 2, 2)),
@@ -450,19 +449,6 @@ def test_auth_login() -> None:
 def test_auth_cram_md5_as_in_rfc_2195() -> None:
     server = ScriptedServer(
         offering("CRAM-MD5")
-        + "C: AUTH CRAM-MD5\nS: 334 PDE4OTYuNjk3MTcwOTUyQHBvc3RvZmZpY2UucmVzdG9uLm1jaS5uZXQ+\n"
-        + "C: dGltIGI5MTNhNjAyYzdlZGE3YTQ5NWI0ZTZlNzMzNGQzODkw\nS: 235 welcome\n"
-        + BYE
-    )
-    with sign_in(server, Password("tim", "tanstaaftanstaaf")) as link:
-        link.open()
-    server.check()
-
-
-def test_a_mechanism_that_hides_the_password_goes_first_in_clear(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "is_loopback", lambda _: False)
-    server = ScriptedServer(
-        offering("PLAIN CRAM-MD5")
         + "C: AUTH CRAM-MD5\nS: 334 PDE4OTYuNjk3MTcwOTUyQHBvc3RvZmZpY2UucmVzdG9uLm1jaS5uZXQ+\n"
         + "C: dGltIGI5MTNhNjAyYzdlZGE3YTQ5NWI0ZTZlNzMzNGQzODkw\nS: 235 welcome\n"
         + BYE
@@ -530,6 +516,24 @@ def test_xoauth2_refused_names_the_complaint() -> None:
     server.check()
     assert caught.value.reason is LOGIN_FAILED
     assert '"status":"401"' in caught.value.reply
+
+
+def test_a_mechanism_that_is_configured_is_the_only_one() -> None:
+    """Some servers offer OAUTHBEARER and refuse it for an account that XOAUTH2 lets in."""
+    server = ScriptedServer(
+        offering("OAUTHBEARER XOAUTH2 PLAIN")
+        + "C: AUTH XOAUTH2 dXNlcj11AWF1dGg9QmVhcmVyIG9sZAEB\nS: 235 2.7.0 welcome\n"
+        + BYE
+    )
+    with sign_in(server, Bearer("u", Tokens("old"), "XOAUTH2")) as link:
+        link.open()
+    server.check()
+    for mechanism, other in (("XOAUTH2", "OAUTHBEARER"), ("OAUTHBEARER", "XOAUTH2")):
+        login = Bearer("u", Tokens("old"), mechanism)
+        assert choose({mechanism, other}, login) == mechanism
+        assert choose({other, "PLAIN"}, login) is None
+    with pytest.raises(TransportError, match="OAuth 2 token XOAUTH2; it offers OAUTHBEARER"):
+        sign_in(ScriptedServer(offering("OAUTHBEARER")), Bearer("u", Tokens("old"), "XOAUTH2")).open()
 
 
 def test_no_fitting_mechanism() -> None:

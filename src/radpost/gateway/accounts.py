@@ -23,13 +23,20 @@ _SECURITY = {"tls": Security.TLS, "starttls": Security.STARTTLS, "none": Securit
 def endpoint_of(site: Site, account: Account | Route) -> Endpoint:
     """Return where a server is and how to be sure that it is the one; plain is for loopback only."""
     ca_file = site.config.path(account.ca) if account.ca else None
-    connect = account.timeout_seconds if isinstance(account, Account) else 30.0
     return Endpoint(
         host=account.host,
         port=account.port,
         security=_SECURITY[account.security],
         tls=TlsOptions(ca_file=ca_file),
-        timeouts=Timeouts(connect=min(connect, 30.0)),
+        timeouts=_patience(account.timeout_seconds) if isinstance(account, Account) else Timeouts(),
+    )
+
+
+def _patience(seconds: float) -> Timeouts:
+    """Return how long a server may be silent; after a mail's last byte never shorter than the RFC's time."""
+    usual = Timeouts()
+    return Timeouts(
+        connect=min(seconds, usual.connect), command=seconds, block=seconds, final=max(seconds, usual.final)
     )
 
 
@@ -38,7 +45,8 @@ def login_of(site: Site, account: Account) -> Credentials | None:
     if not account.user:
         return None
     if account.oauth is not None:
-        return Bearer(account.user, _tokens(site, account.user, account.oauth))
+        mechanism = "" if account.oauth.mechanism == "auto" else account.oauth.mechanism
+        return Bearer(account.user, _tokens(site, account.user, account.oauth), mechanism)
     return Password(account.user, account.secret(Path(site.config.folder)))
 
 

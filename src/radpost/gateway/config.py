@@ -20,6 +20,7 @@ AeTitle = Annotated[str, Meta(min_length=1, max_length=16, pattern=_AE_TITLE)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Count = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(ge=0)]
+Patience = Annotated[float, Meta(ge=1)]
 Address = Annotated[str, Meta(pattern=r"^[^@\s<>\"]+@[^@\s<>\"]+$")]
 Security = Literal["tls", "starttls", "none"]
 
@@ -116,7 +117,7 @@ class Account(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     password_file: str = ""
     password_env: str = ""
     oauth: OAuth | None = None
-    timeout_seconds: Seconds = 60.0
+    timeout_seconds: Patience = 300.0
 
     def secret(self, folder: Path) -> str:
         """Return the password from wherever it stands."""

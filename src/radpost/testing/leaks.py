@@ -8,7 +8,7 @@ import base64
 import binascii
 import quopri
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -52,11 +52,6 @@ def scan(where: str, data: bytes, secrets: Mapping[str, str]) -> list[Leak]:
             )
         leaks.extend(_encoded(where, name, data, secret))
     return leaks
-
-
-def scan_files(paths: Iterable[Path], secrets: Mapping[str, str]) -> list[Leak]:
-    """Return the secrets that stand in the contents of files."""
-    return [leak for path in paths for leak in scan(str(path), path.read_bytes(), secrets)]
 
 
 def scan_names(root: Path, secrets: Mapping[str, str]) -> list[Leak]:

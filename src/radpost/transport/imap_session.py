@@ -111,7 +111,7 @@ class ImapSession:
 
     def _sign_in(self) -> None:
         offered = frozenset(name[5:] for name in self.capabilities if name.startswith("AUTH="))
-        mechanism = choose(offered, self._credentials, private=self.wire.private)
+        mechanism = choose(offered, self._credentials)
         if mechanism is None and isinstance(self._credentials, Password) and self._may_login():
             mechanism = ""
         if mechanism is None:

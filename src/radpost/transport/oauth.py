@@ -4,13 +4,10 @@ RFC 6749 4.4 and 6 (client credentials, refresh token), RFC 7628 (OAUTHBEARER), 
 """
 
 import json
-import shlex
-import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 from urllib.parse import urlencode, urlsplit
 
@@ -23,7 +20,6 @@ if TYPE_CHECKING:
 
 _ANSWER_LIMIT = 256 * 1024
 _HTTP_TIMEOUT = 30.0
-_COMMAND_TIMEOUT = 60.0
 _EARLY = 60.0
 """A token is renewed so many seconds before it expires: a long queue must not meet the last second."""
 _DEFAULT_LIFE = 300.0
@@ -200,75 +196,3 @@ def post_form(url: str, form: bytes, tls: TlsOptions) -> tuple[int, bytes]:
     except OSError as error:
         cause = sanitise(str(getattr(error, "reason", error)))
         raise TransportError(SERVER_UNREACHABLE, f"the token endpoint cannot be used: {cause}") from error
-
-
-class FileTokens:
-    """Tokens that another program keeps fresh in a file; read anew each time, it is small."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def token(self) -> str:
-        """Return the file's content."""
-        try:
-            return self._path.read_text(encoding="ascii").strip()
-        except (OSError, ValueError) as error:
-            cause = getattr(error, "strerror", None) or "not ASCII"
-            raise TransportError(LOGIN_FAILED, f"token file {self._path.name}: {cause}") from error
-
-    def reject(self, token: str) -> bool:
-        """Say whether the file holds another token by now."""
-        return self.token() != token
-
-
-class CommandTokens:
-    """Tokens printed by a program (as mail clients' ``passwordeval``), kept for some minutes."""
-
-    def __init__(
-        self,
-        command: str | Sequence[str],
-        *,
-        keep: float = _DEFAULT_LIFE,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._command = shlex.split(command) if isinstance(command, str) else list(command)
-        self._life = keep
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._token = ""
-        self._until = 0.0
-
-    def token(self) -> str:
-        """Return the kept token, or run the program."""
-        with self._lock:
-            if not self._token or self._clock() >= self._until:
-                self._token = self._run()
-                self._until = self._clock() + self._life
-            return self._token
-
-    def reject(self, token: str) -> bool:
-        """Forget ``token``, so that the program is run again."""
-        with self._lock:
-            if token == self._token:
-                self._token = ""
-        return True
-
-    def _run(self) -> str:
-        name = self._command[0].rpartition("/")[2]
-        try:
-            run = subprocess.run(
-                self._command,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=_COMMAND_TIMEOUT,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            cause = getattr(error, "strerror", None) or "no answer in time"
-            raise TransportError(LOGIN_FAILED, f"token program {name}: {cause}") from error
-        token = run.stdout.decode("ascii", "replace").strip()
-        if run.returncode or not token:
-            raise TransportError(
-                LOGIN_FAILED, f"token program {name}: exit status {run.returncode}, no token"
-            )
-        return token

@@ -7,7 +7,6 @@ the next one, so waiting means coming back. UIDL is a mail's identity; without i
 import base64
 import binascii
 import hashlib
-import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -30,7 +29,6 @@ from radpost.transport.wire import Channel, Dial, Endpoint, Waker, Writer, conne
 
 _AHEAD = 4
 _LIST_LIMIT = 64 * 1024 * 1024
-_APOP = re.compile(rb"<[\x21-\x3b\x3d\x3f-\x7e]+@[\x21-\x3b\x3d\x3f-\x7e]*>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +112,12 @@ class Pop3Mailbox:
             self._channel = None
 
     def _greet(self) -> None:
-        banner = self._reply()
-        if banner is None:
+        if self._reply() is None:
             raise TransportError(SERVER_UNREACHABLE, "the server does not serve us", reply=self._said)
         self._capa()
         if self._endpoint.security is Security.STARTTLS:
             self._stls()
-        self._sign_in(banner)
+        self._sign_in()
         self._capa()
 
     def abort(self) -> None:
@@ -143,15 +140,15 @@ class Pop3Mailbox:
                 name, *words = line.upper().split() or [""]
                 self.capabilities[name] = frozenset(words)
 
-    def _sign_in(self, banner: bytes) -> None:
+    def _sign_in(self) -> None:
         offered = self.capabilities.get("SASL", frozenset())
-        mechanism = choose(offered, self._credentials, private=self._wire.private)
+        mechanism = choose(offered, self._credentials)
         if mechanism is None and not isinstance(self._credentials, Password):
             raise no_mechanism(offered, self._credentials, encrypted=self._wire.encrypted)
         for last in (False, True):
             name = mechanism or "PLAIN"
             exchange = Exchange(name, self._credentials, host=self._endpoint.host, port=self._endpoint.port)
-            done = self._authenticate(exchange) if mechanism else self._user_pass(banner)
+            done = self._authenticate(exchange) if mechanism else self._user_pass()
             if done:
                 return
             # RFC 3206: what is not the password's fault says so.
@@ -181,13 +178,9 @@ class Pop3Mailbox:
             pending = None
             self._wire.send(base64.b64encode(reply) + b"\r\n")
 
-    def _user_pass(self, banner: bytes) -> bool:
+    def _user_pass(self) -> bool:
         assert isinstance(self._credentials, Password)
         user, secret = self._credentials.user, self._credentials.secret
-        stamp = _APOP.search(banner)
-        if stamp is not None and not self._wire.private:
-            digest = hashlib.md5(stamp[0] + secret.encode(), usedforsecurity=False).hexdigest()
-            return self._ask(f"APOP {user} {digest}") is not None
         return self._ask(f"USER {user}") is not None and self._ask(f"PASS {secret}") is not None
 
     # mails

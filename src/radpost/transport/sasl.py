@@ -26,25 +26,26 @@ class Bearer:
 
     user: str
     tokens: TokenSource = field(repr=False)
+    mechanism: str = ""
+    """The only one to use; empty: what the server offers."""
 
 
 Credentials = Password | Bearer
 
 _PASSWORD_MECHANISMS = ("PLAIN", "LOGIN", "CRAM-MD5")
-_HIDING_MECHANISMS = ("CRAM-MD5",)
 _BEARER_MECHANISMS = ("OAUTHBEARER", "XOAUTH2")
 
 
-def choose(offered: AbstractSet[str], credentials: Credentials, *, private: bool) -> str | None:
+def choose(offered: AbstractSet[str], credentials: Credentials) -> str | None:
     """Return the mechanism to use, or None if the server offers none that fits.
 
-    Under TLS a plain password is the mechanism every server has; without TLS one that hides it goes first.
+    A plain password goes first: every server has it, and no connection to another machine is without TLS.
     """
     order: tuple[str, ...]
     if isinstance(credentials, Bearer):
-        order = _BEARER_MECHANISMS
+        order = (credentials.mechanism,) if credentials.mechanism else _BEARER_MECHANISMS
     else:
-        order = _PASSWORD_MECHANISMS if private else _HIDING_MECHANISMS + _PASSWORD_MECHANISMS
+        order = _PASSWORD_MECHANISMS
     return next((name for name in order if name in offered), None)
 
 
@@ -100,7 +101,9 @@ class Exchange:
 
 def no_mechanism(offered: AbstractSet[str], credentials: Credentials, *, encrypted: bool) -> TransportError:
     """Return the error for a server with which this sign-in is not possible."""
-    kind = "an OAuth 2 token" if isinstance(credentials, Bearer) else "a password"
+    kind = "a password"
+    if isinstance(credentials, Bearer):
+        kind = f"an OAuth 2 token {credentials.mechanism}".strip()
     names = sanitise(" ".join(sorted(offered))) or "none"
     if not encrypted and not offered:
         return TransportError(TLS_FAILED, "the server offers no sign-in on a connection without TLS")

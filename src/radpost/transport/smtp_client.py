@@ -114,7 +114,7 @@ class ClientSession:
         if self._credentials is None:
             return
         offered = self._features.auth
-        mechanism = choose(offered, self._credentials, private=self._wire.private)
+        mechanism = choose(offered, self._credentials)
         if mechanism is None:
             raise no_mechanism(offered, self._credentials, encrypted=self._wire.encrypted)
         for last in (False, True):

@@ -6,7 +6,7 @@ RFC 8314 3 (TLS for submission and access), RFC 7817 (server identity), RFC 8996
 import ipaddress
 import socket
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
@@ -23,18 +23,13 @@ class Security(Enum):
     """Plain greeting, then TLS is required before anything else."""
     LOOPBACK = "loopback"
     """Plain, refused unless the peer is this machine."""
-    NONE = "none"
-    """Plain to anywhere; only ever set by explicit configuration."""
 
 
 @dataclass(frozen=True, slots=True)
 class TlsOptions:
-    """What a deployment may add to the system's trust: an own CA, a client certificate."""
+    """What a deployment may add to the system's trust: an own CA."""
 
     ca_file: Path | None = None
-    certificate: Path | None = None
-    key: Path | None = None
-    key_password: str | None = field(default=None, repr=False)
 
 
 def client_context(options: TlsOptions | None = None) -> ssl.SSLContext:
@@ -48,15 +43,6 @@ def client_context(options: TlsOptions | None = None) -> ssl.SSLContext:
         except (OSError, ssl.SSLError) as error:
             raise RadpostError(
                 CONFIG_INVALID, f"CA file {options.ca_file.name} is not usable: {_cause(error)}"
-            ) from error
-    if options.certificate is not None:
-        # An empty password instead of none: OpenSSL would ask for one on the terminal of a service.
-        try:
-            context.load_cert_chain(options.certificate, options.key, options.key_password or "")
-        except (OSError, ssl.SSLError) as error:
-            raise RadpostError(
-                CONFIG_INVALID,
-                f"client certificate {options.certificate.name} is not usable: {_cause(error)}",
             ) from error
     return context
 

@@ -106,11 +106,6 @@ class Channel:
         self._sock = wrap(self._sock, context, endpoint.server_name or endpoint.host)
         self.encrypted = True
 
-    @property
-    def private(self) -> bool:
-        """Whether a password may be shown: under TLS, or to this machine itself."""
-        return self.encrypted or is_loopback(self._sock)
-
     def settimeout(self, seconds: float) -> None:
         """Set how long a single read or write may take."""
         self._sock.settimeout(seconds)

@@ -1,15 +1,22 @@
 """Sign-in by OAuth 2: tokens live as long as the account, and a rotated refresh token survives a restart."""
 
 import json
+import socket
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 import pytest
 
-from radpost.gateway.accounts import login_of
+from radpost.gateway.accounts import endpoint_of, login_of
 from radpost.gateway.config import Mailbox, OAuth, Submission
-from radpost.transport.sasl import Bearer, Credentials
+from radpost.transport.failure import TransportError
+from radpost.transport.imap import ImapMailbox
+from radpost.transport.pop3 import Pop3Mailbox
+from radpost.transport.sasl import Bearer, Credentials, Password, choose
+from radpost.transport.smtp import Connection
+from radpost.transport.wire import Timeouts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,3 +120,37 @@ def test_a_token_of_the_configuration_is_kept_in_the_store_when_it_is_rotated(
     assert authority.asked == ["first", "refresh-1"]
     authority.valid = "another"
     assert token(login_of(house.site, account(refresh_token="another"))) == "access-3"
+
+
+def test_the_mechanism_of_the_configuration_is_the_one_that_is_used(
+    make_pair: "Callable[..., Pair]", authority: Authority
+) -> None:
+    site = make_pair().a.site
+    used = {}
+    for configured in ("auto", "XOAUTH2", "OAUTHBEARER"):
+        login = login_of(site, account(refresh_token="first", mechanism=configured))
+        assert login is not None
+        used[configured] = choose({"OAUTHBEARER", "XOAUTH2", "PLAIN"}, login)
+    assert used == {"auto": "OAUTHBEARER", "XOAUTH2": "XOAUTH2", "OAUTHBEARER": "OAUTHBEARER"}
+
+
+def test_a_server_may_be_silent_as_long_as_configured(make_pair: "Callable[..., Pair]") -> None:
+    site = make_pair().a.site
+    server: dict[str, Any] = {"host": "127.0.0.1", "security": "none"}
+
+    def times(seconds: float) -> Timeouts:
+        return endpoint_of(site, Submission(port=25, timeout_seconds=seconds, **server)).timeouts
+
+    assert times(1.0) == Timeouts(connect=1.0, command=1.0, block=1.0, final=630.0)
+    assert times(900.0) == Timeouts(connect=30.0, command=900.0, block=900.0, final=900.0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        started = time.monotonic()
+        with pytest.raises(TransportError, match="no answer within 1 seconds"):
+            Connection(endpoint_of(site, Submission(port=port, timeout_seconds=1.0, **server))).open()
+        box = endpoint_of(site, Mailbox(port=port, timeout_seconds=1.0, user="u", **server))
+        with pytest.raises(TransportError, match="no answer within 1 seconds"):
+            ImapMailbox(box, Password("u", "p")).open()
+        with pytest.raises(TransportError, match="no answer within 1 seconds"):
+            Pop3Mailbox(box, Password("u", "p")).open()
+        assert time.monotonic() - started < 30

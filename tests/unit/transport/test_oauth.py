@@ -1,8 +1,7 @@
-"""OAuth 2 tokens: from an endpoint over real HTTPS, from a file, from a program."""
+"""OAuth 2 tokens: from an endpoint over real HTTPS."""
 
 import http.server
 import json
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +14,7 @@ from radpost.errors import CONFIG_INVALID, LOGIN_FAILED, SERVER_UNREACHABLE, Rad
 from radpost.testing.peers.tls import TestAuthority
 from radpost.transport.failure import TransportError
 from radpost.transport.oauth import (
-    CommandTokens,
     EndpointTokens,
-    FileTokens,
     OAuthConfig,
     oauthbearer,
     post_form,
@@ -176,40 +173,6 @@ def test_a_foreign_certificate_is_refused(https: tuple[str, TlsOptions]) -> None
         post_form(https[0] + "/token", b"a=b", TlsOptions())
     assert caught.value.reason is SERVER_UNREACHABLE
     assert "certificate" in caught.value.detail
-
-
-def test_tokens_from_a_file(tmp_path: Path) -> None:
-    path = tmp_path / "token"
-    tokens = FileTokens(path)
-    with pytest.raises(TransportError, match="token file token"):
-        tokens.token()
-    path.write_text("one\n")
-    assert tokens.token() == "one"
-    assert not tokens.reject("one")
-    path.write_text("two\n")
-    assert tokens.reject("one")
-
-
-def test_tokens_from_a_program(tmp_path: Path) -> None:
-    counter = tmp_path / "count"
-    code = (
-        "import sys, pathlib; p = pathlib.Path(sys.argv[1]); p.open('a').write('x');"
-        "print('t%d' % len(p.read_text()))"
-    )
-    now = [0.0]
-    tokens = CommandTokens([sys.executable, "-c", code, str(counter)], keep=10, clock=lambda: now[0])
-    assert [tokens.token(), tokens.token()] == ["t1", "t1"]
-    now[0] = 11
-    assert tokens.token() == "t2"
-    tokens.reject("t2")
-    assert tokens.token() == "t3"
-
-
-@pytest.mark.parametrize("command", ["false", "/does/not/exist --flag", "true"])
-def test_a_program_that_fails(command: str) -> None:
-    with pytest.raises(TransportError) as caught:
-        CommandTokens(command).token()
-    assert caught.value.reason is LOGIN_FAILED
 
 
 def test_the_forms_of_the_rfc() -> None:

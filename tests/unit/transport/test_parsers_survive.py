@@ -71,7 +71,7 @@ def test_pop3_lists_with_nonsense() -> None:
         + "\nS: x\nS: \nS: ² 3\nS: 2 7 extra\nS: .\nC: UIDL\nS: +OK\nS: 2\nS: 1 a b\nS: .\n"
     )
     box = Pop3Mailbox(
-        Endpoint("pop.example", 110, Security.NONE, timeouts=Timeouts(1, 2, 2, 2)),
+        Endpoint("pop.example", 110, Security.LOOPBACK, timeouts=Timeouts(1, 2, 2, 2)),
         Password("u", "p"),
         dialler=server.dial,
     )

@@ -12,7 +12,7 @@ from radpost.transport.smtp_pool import Pool
 from radpost.transport.tls import Security
 from radpost.transport.wire import Endpoint, Timeouts
 
-ENDPOINT = Endpoint("mail.example", 587, Security.NONE, timeouts=Timeouts(1, 2, 2, 2))
+ENDPOINT = Endpoint("mail.example", 587, Security.LOOPBACK, timeouts=Timeouts(1, 2, 2, 2))
 HELLO = "S: 220 ready\nC: EHLO [127.0.0.1]\nS: 250 mail\n"
 BYE = "C: QUIT\nS: 221 bye\n"
 

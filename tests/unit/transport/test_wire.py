@@ -1,6 +1,5 @@
 """The channel: lines, counts, streaming, waiting, TLS and the rule for plain connections."""
 
-import datetime as dt
 import io
 import socket
 import ssl
@@ -10,10 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from radpost.errors import CONFIG_INVALID, SERVER_PROTOCOL, SERVER_UNREACHABLE, TLS_FAILED, RadpostError
 from radpost.testing.peers.tls import TestAuthority
@@ -123,7 +118,7 @@ def test_wait_ends_by_data_by_wake_and_by_time(pair: tuple[Channel, socket.socke
 def test_no_server_at_the_address() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        endpoint = Endpoint("127.0.0.1", taken.getsockname()[1], Security.NONE)
+        endpoint = Endpoint("127.0.0.1", taken.getsockname()[1], Security.LOOPBACK)
         with pytest.raises(TransportError) as caught:
             connect(endpoint)
     assert caught.value.reason is SERVER_UNREACHABLE
@@ -227,56 +222,13 @@ def test_session_tickets_are_not_data(tmp_path: Path) -> None:
     channel.close()
 
 
-def write_client_certificate(path: Path) -> None:
-    """A certificate of its own authority, with its key in the same file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "gateway.example")])
-    now = dt.datetime.now(dt.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    path.write_bytes(pem + certificate.public_bytes(serialization.Encoding.PEM))
-
-
-@pytest.mark.parametrize("shown", [True, False])
-def test_a_client_certificate_is_shown(tmp_path: Path, shown: bool) -> None:
-    authority = TestAuthority(tmp_path)
-    client = tmp_path / "client.pem"
-    write_client_certificate(client)
-    context = authority.issue("localhost").server_context()
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.load_verify_locations(client)
-    options = TlsOptions(ca_file=authority.ca_file, certificate=client if shown else None)
-    server = ScriptedServer("[tls]\n" + HELLO, tls=context)
-    link = Connection(Endpoint("localhost", 465, Security.TLS, options, timeouts=TIMES), dialler=server.dial)
-    if shown:
-        link.open()
-    else:
-        with pytest.raises(ConnectionLostError) as caught:
-            link.open()
-        assert caught.value.reason is TLS_FAILED
-    link.close()
-
-
-@pytest.mark.parametrize("what", ["ca", "certificate"])
-def test_unusable_files_are_a_matter_of_configuration(tmp_path: Path, what: str) -> None:
+def test_an_unusable_ca_file_is_a_matter_of_configuration(tmp_path: Path) -> None:
     path = tmp_path / "broken.pem"
-    options = TlsOptions(ca_file=path) if what == "ca" else TlsOptions(certificate=path)
     for content in (None, b"nonsense"):
         if content is not None:
             path.write_bytes(content)
         with pytest.raises(RadpostError, match=r"broken\.pem") as caught:
-            client_context(options)
+            client_context(TlsOptions(ca_file=path))
         assert caught.value.reason is CONFIG_INVALID
 
 
