@@ -250,6 +250,7 @@ class Submitter:
             self._site.log.exception("submission failed inside", submission=row.id)
             return Answer(row, Reply.UNCERTAIN, INTERNAL, "")
         route.connected()
+        self._site.spool.leave(row.sha256)
         if outcome.limit is not None and outcome.reason is MAIL_TOO_LARGE:
             with self._site.database.write() as connection:
                 journal.remember(connection, f"size {row.route}", str(outcome.limit), self._site.clock())

@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 import stat
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,9 @@ class Spool:
         self._held = root / "held"
         self._holds = Holds(self._held)
         self.reserve_bytes = reserve_bytes
+        self._lock = threading.Lock()
+        self._unsettled: dict[str, bool] = {}
+        """Files that ``link`` has named and nobody has synced yet, and whether they were left meanwhile."""
 
     def prepare(self) -> None:
         """Make the folders with private permissions; all shards at once, so that no sync is forgotten.
@@ -148,6 +152,8 @@ class Spool:
             return False
         except OSError as error:
             raise trouble(error) from error
+        with self._lock:
+            self._unsettled[stored.sha256] = False
         return True
 
     def settle(self, files: Iterable[Stored]) -> None:
@@ -160,12 +166,34 @@ class Spool:
         try:
             for stored in files:
                 path = self.path(stored.sha256)
+                with self._lock:
+                    left = self._unsettled.pop(stored.sha256, False)
                 _sync_file(path)
                 shards.add(path.parent)
+                if left:
+                    self.leave(stored.sha256)
             for shard in shards:
                 _sync_folder(shard)
         except OSError as error:
             raise trouble(error) from error
+
+    def leave(self, sha256: str) -> None:
+        """Say that nobody reads a file soon: its pages in memory are worth more to the next one.
+
+        A gateway reads each byte once or twice within seconds, and never again. Pages that are given back
+        at once are taken by what comes next; else every study washes all else out of the page cache. Only
+        speed depends on it. Pages that are not on the disk yet go when ``settle`` has synced them.
+        """
+        with self._lock:
+            if sha256 in self._unsettled:
+                self._unsettled[sha256] = True
+                return
+        with contextlib.suppress(OSError):
+            descriptor = os.open(self.path(sha256), os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            finally:
+                os.close(descriptor)
 
     def add_file(self, source: Path) -> Stored:
         """Copy a foreign file into the spool, durably; the source stays untouched."""
@@ -179,6 +207,8 @@ class Spool:
 
     def remove(self, sha256: str) -> None:
         """Remove a file that the database no longer knows."""
+        with self._lock:
+            self._unsettled.pop(sha256, None)
         self.path(sha256).unlink(missing_ok=True)
 
     def free_bytes(self) -> int:

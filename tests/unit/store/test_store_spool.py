@@ -186,6 +186,34 @@ def test_a_missing_file_is_a_damaged_store(spool: Spool) -> None:
     assert str(spool.root) not in str(caught.value)
 
 
+def test_pages_of_a_file_that_was_left_are_given_back(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    left: list[int] = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda fd, *_: left.append(os.fstat(fd).st_size))
+    stored = keep(spool)
+    spool.leave(stored.sha256)
+    assert left == [len(CONTENT)]
+    with spool.open(stored.sha256) as file:
+        assert file.read() == CONTENT
+    spool.remove(stored.sha256)
+    spool.leave(stored.sha256)
+    assert left == [len(CONTENT)]
+
+
+def test_a_file_that_was_left_before_it_was_settled_goes_with_the_sync(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = Calls(monkeypatch)
+    monkeypatch.setattr(os, "posix_fadvise", lambda *_: calls.seen.append(("leave", "")))
+    path, stored = temporary(spool)
+    assert spool.link(path, stored)
+    spool.leave(stored.sha256)
+    assert "leave" not in calls.kinds()
+    spool.settle([stored])
+    assert calls.kinds() == ["file", "leave", "folder"]
+    spool.settle([stored])
+    assert calls.kinds().count("leave") == 1
+
+
 def test_remove_twice(spool: Spool) -> None:
     keep(spool)
     spool.remove(HASH)
