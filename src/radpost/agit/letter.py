@@ -14,7 +14,8 @@ from radpost.agit.naming import document_name, document_type, file_id
 from radpost.agit.survey import is_study_uid
 from radpost.mime.folding import boundary, message_fields, parameters
 from radpost.mime.pgp import Envelope, envelope
-from radpost.mime.writer import Leaf, Multipart, Source, entity_size, pieces
+from radpost.mime.writer import Leaf, Multipart, Source, pieces
+from radpost.openpgp import armor
 from radpost.openpgp.values import Chunk
 
 Fields = tuple[tuple[str, str], ...]
@@ -24,7 +25,6 @@ _TEXT: Final = (
     b"DICOM-E-Mail. Die angefuegten Objekte wurden von einem DICOM-E-Mail-Gateway gesendet.\r\n"
 )
 _BOUND: Final = frozenset({"From", "To", "Date", "Message-ID", "MIME-Version"})
-_ARMOR_LINE: Final = 64
 _PART: Final = 1024
 """Room for delimiter and header of one object; names are cut to fit."""
 _FRAMING: Final = 8192
@@ -80,11 +80,6 @@ def inner_chunks(letter: Letter) -> Iterator[Chunk]:
         yield Chunk(data, leaf is None or compressible.get(id(leaf), True))
 
 
-def inner_size(letter: Letter) -> int:
-    """Return the exact size of what ``inner_chunks`` yields."""
-    return entity_size(_node(letter), _inner_fields(letter))
-
-
 def outer_envelope(letter: Letter) -> Envelope:
     """Return what stands before and behind the armor."""
     return envelope(outer_fields(letter), letter.boundaries[1])
@@ -129,9 +124,9 @@ def sealed_bound(plain: int) -> int:
 
 
 def armored_size(binary: int) -> int:
-    """Return the size of armor in lines of 64 characters with CRLF (RFC 4880 6.2)."""
+    """Return the size of armor as we write it, in lines with CRLF (RFC 4880 6.2)."""
     text = -(-binary // 3) * 4
-    return text + -(-text // _ARMOR_LINE) * 2
+    return text + -(-text // armor.LINE) * 2
 
 
 def item_bound(size: int, inner_encoding: str) -> int:

@@ -1,6 +1,7 @@
 """Planned mails become sealed bytes, durable before anybody submits them (DESIGN 4 "External actions")."""
 
 import mmap
+import os
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import BinaryIO, Final, cast
 from sqlalchemy import Connection
 
 from radpost.agit import names
-from radpost.agit.letter import Item, Letter, boundaries, inner_chunks, inner_size, outer_envelope
+from radpost.agit.letter import Item, Letter, boundaries, inner_chunks, outer_envelope
 from radpost.errors import INTERNAL, RadpostError
 from radpost.gateway import machines
 from radpost.gateway.alarms import PASSING
@@ -110,6 +111,8 @@ class Sealer:
         self._site.spool.require_space(row.bytes)
         written = self._write(letter, partner)
         self._commit(row, partner, letter, written)
+        for member in members:
+            self._site.spool.leave(member.file_sha256)
 
     def _letter(
         self, row: MailRow, partner: Partner, members: list[Member], study_uid: str, first: int
@@ -161,7 +164,6 @@ class Sealer:
                 armor=True,
                 cipher=partner.switches.cipher,
                 digest=partner.switches.digest,
-                size_hint=inner_size(letter),
             )
             writer.write(envelope.tail)
             return _Written(writer.commit(), letter.message_id)
@@ -320,7 +322,10 @@ def _read(path: Path) -> Iterator[bytes]:
 
 
 def _gains(path: Path) -> bool:
-    if not path.stat().st_size:
-        return False
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
-        return measure_gain(memoryview(view))
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return measure_gain(
+            os.fstat(descriptor).st_size, lambda count, start: os.pread(descriptor, count, start)
+        )
+    finally:
+        os.close(descriptor)

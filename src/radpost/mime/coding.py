@@ -2,6 +2,7 @@
 
 import binascii
 import re
+import struct
 from collections.abc import Iterable, Iterator
 from typing import Final, Protocol, TypeAlias
 
@@ -26,7 +27,11 @@ IDENTITY: Final = frozenset({"7bit", "8bit", "binary"})
 
 _WINDOW: Final = 28 << 10
 """CPython takes another way of searching from 30,000 bytes on, which is seven times slower here."""
-_BLOCK: Final = LINE << 13
+_LINES: Final = 1024
+_BLOCK: Final = LINE * _LINES
+_SPLIT: Final = struct.Struct("76s" * _LINES)
+"""Unpacking to lines and joining them breaks lines three times as fast as ``encodebytes`` and a replacement,
+which hold the interpreter's lock all the time."""
 _JUNK: Final = bytes(
     set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=")
 )
@@ -172,6 +177,9 @@ def encode_base64(chunks: Iterable[Bytes]) -> Iterator[bytes]:
 
 
 def _lines(data: Bytes, *, first: bool) -> bytes:
+    if len(data) == _BLOCK:
+        lines = _SPLIT.unpack(pybase64.b64encode(data))
+        return b"\r\n".join(lines if first else (b"", *lines))
     text = pybase64.encodebytes(data).replace(b"\n", b"\r\n")
     return text[:-2] if first else b"\r\n" + text[:-2]
 

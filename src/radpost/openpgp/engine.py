@@ -61,7 +61,6 @@ class GnuPGEngine:
         armor: bool = True,
         cipher: str = "AES256",
         digest: str = "SHA256",
-        size_hint: int | None = None,  # noqa: ARG002  # lengths are partial, no size is needed
     ) -> Sealed:
         """Sign and encrypt."""
         signing = self._keys.signer(signer)
@@ -124,7 +123,6 @@ class CompositeEngine:
         armor: bool = True,
         cipher: str = "AES256",
         digest: str = "SHA256",
-        size_hint: int | None = None,
     ) -> Sealed:
         """Sign and encrypt; NO_USABLE_KEY and OWN_KEY_UNUSABLE come before anything is written."""
         wanted: Sequence[str] = tuple(recipients)
@@ -151,7 +149,6 @@ class CompositeEngine:
                 armor=armor,
                 cipher=cipher,
                 digest=digest,
-                size_hint=size_hint,
             )
 
     def open(self, source: BinaryIO, *, temp: Path, limits: Limits, legacy: bool = False) -> Opened:

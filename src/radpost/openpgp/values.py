@@ -138,7 +138,6 @@ class Engine(Protocol):
         armor: bool = True,
         cipher: str = "AES256",
         digest: str = "SHA256",
-        size_hint: int | None = None,
     ) -> Sealed:
         """Sign and encrypt ``source`` into ``sink``."""
         ...

@@ -18,7 +18,6 @@ from radpost.agit.letter import (
     Letter,
     armored_size,
     inner_chunks,
-    inner_size,
     item_bound,
     outer_envelope,
     outer_fields,
@@ -245,12 +244,11 @@ def items_of(drawn: list[tuple[bytes, bool, str]]) -> tuple[Item, ...]:
 
 @settings(max_examples=60, deadline=None)
 @given(drawn=contents, encoding=encodings)
-def test_sizes_are_exact_and_bounded(
+def test_sizes_are_bounded(
     drawn: list[tuple[bytes, bool, str]], encoding: Literal["base64", "binary"]
 ) -> None:
     mail = letter(items_of(drawn), inner_encoding=encoding)
     data = inner(mail)
-    assert inner_size(mail) == len(data)
     bounds = sum(item_bound(len(content), encoding) for content, _dicom, _name in drawn)
     assert len(data) <= bounds + 1500  # header and text of the entity: covered by the frame of sealed_bound
     if encoding == "base64":

@@ -34,7 +34,10 @@ def _qp(text: bytes) -> bytes:
     return b"".join(decode_quoted_printable(text, 0, len(text)))
 
 
-@pytest.mark.parametrize("size", [0, 1, 2, 3, 56, 57, 58, 114, 115, 5000, 57 << 13, (57 << 13) + 1])
+@pytest.mark.parametrize(
+    "size",
+    [0, 1, 2, 3, 56, 57, 58, 114, 115, 5000, (57 << 10) - 1, 57 << 10, (57 << 10) + 1, 57 << 11, 200_001],
+)
 def test_base64_is_what_the_standard_library_writes(size: int) -> None:
     data = random.Random(size).randbytes(size)
     expected = base64.encodebytes(data).replace(b"\n", b"\r\n").removesuffix(b"\r\n")
