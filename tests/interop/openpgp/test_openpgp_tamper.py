@@ -73,6 +73,8 @@ def test_any_changed_octet_is_refused(
     reason = attempt(world.native, bytes(message), tmp_path)
     # the octets of a number's bit count may change within its first octet without changing the number
     harmless = at in (12, 13)
+    # and C1 5E is 84 5E in the old format: the same packet of the same length
+    harmless = harmless or (at, message[at]) == (0, 0x84)
     assert reason is not None or harmless
 
 
