@@ -37,7 +37,11 @@ from radpost.openpgp.plaintext import PlaintextWriter
 from radpost.openpgp.signatures import Hash, OnePass, SignaturePacket
 
 _BLOCK = 1 << 18
+_WORTH = 1 << 15
+"""A piece of this size is worth a call of a cipher or hash; smaller ones are joined."""
 _MDC = 22
+_CIPHER_ROOM = 16
+"""What a cipher wants behind the bytes it writes."""
 _PREFIX = 18
 _MAX_SIGNATURES = 16
 _MAX_TRIES = 256
@@ -238,8 +242,9 @@ class _Protected:
     """Symmetrically encrypted, integrity protected data, version 1 (RFC 4880 5.13)."""
 
     def __init__(self, pieces: Iterable[Piece], session: bytes) -> None:
-        self._pieces = packets.gathered(pieces, _BLOCK)
+        self._pieces = packets.gathered(pieces, _WORTH)
         self._context = Cipher(AES(session), CFB(bytes(16))).decryptor()
+        self._open = bytearray()
         self._iterator = self._run()
 
     def chunks(self) -> Iterator[Piece]:
@@ -259,6 +264,16 @@ class _Protected:
         except Malformed as error:
             raise RadpostError(OPENPGP_MALFORMED, str(error)) from error
 
+    def _decrypted(self, held: bytes, sealed: Piece) -> memoryview:
+        """Return ``held`` and what ``sealed`` hides, in a buffer that the next call uses again."""
+        size = len(held) + len(sealed)
+        if len(self._open) < size + _CIPHER_ROOM:
+            self._open = bytearray(max(size, _BLOCK) + _CIPHER_ROOM)
+        view = memoryview(self._open)
+        view[: len(held)] = held
+        self._context.update_into(sealed, view[len(held) :])
+        return view[:size]
+
     def _decrypt(self) -> Iterator[Piece]:
         running = hashlib.sha1(usedforsecurity=False)
         held = b""
@@ -270,12 +285,12 @@ class _Protected:
                 if sealed[0] != 1:
                     raise Unsupported("version of the encrypted data")
                 piece, first = memoryview(sealed)[1:], False
-            data = held + self._context.update(piece)
+            whole = self._decrypted(held, piece)
             # the last 22 bytes are the MDC packet; which they are, only the end tells
-            held = data[-_MDC:]
-            if len(data) <= _MDC:
+            held = bytes(whole[-_MDC:])
+            if len(whole) <= _MDC:
                 continue
-            view = memoryview(data)[:-_MDC]
+            view = whole[:-_MDC]
             running.update(view)
             out = view[skip:]
             skip -= len(view) - len(out)
@@ -371,7 +386,7 @@ class _Inner:
         algorithm = first.take(1)[0]
         pieces = iter(lambda: first.some(_BLOCK), b"")
         if algorithm in (ZIP, ZLIB, BZIP2):
-            inner = ByteReader(self._owner.inflated(inflate(algorithm, packets.gathered(pieces, _BLOCK))))
+            inner = ByteReader(self._owner.inflated(inflate(algorithm, packets.gathered(pieces, _WORTH))))
         elif algorithm == 0:
             inner = first
         else:
@@ -389,7 +404,7 @@ class _Inner:
         body.take(body.take(1)[0])
         body.take(4)
         running = list(self._hashes.values())
-        for piece in packets.gathered(iter(lambda: body.some(_BLOCK), b""), _BLOCK):
+        for piece in packets.gathered(iter(lambda: body.some(_BLOCK), b""), _WORTH):
             for one in running:
                 one.update(piece)
             self._owner.produce(piece)

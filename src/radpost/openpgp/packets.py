@@ -29,7 +29,11 @@ class EndOfData(Malformed):
 
 
 class ByteReader:
-    """Pulls bytes from an iterator of chunks."""
+    """Pulls bytes from an iterator of chunks; a chunk is done with before the next one is asked for.
+
+    So whoever makes the chunks may use one buffer for all, and a view that `some` returned is good until the
+    next call only.
+    """
 
     def __init__(self, chunks: Iterable[Piece]) -> None:
         self._chunks = iter(chunks)
@@ -50,18 +54,13 @@ class ByteReader:
 
     def take(self, count: int) -> bytes:
         """Return exactly ``count`` bytes."""
-        first = self.some(count) if count else memoryview(b"")
-        if len(first) == count:
-            return bytes(first)
-        parts = [first]
-        have = len(first)
-        while have < count:
-            piece = self.some(count - have)
+        taken = bytes(self.some(count)) if count else b""
+        while len(taken) < count:
+            piece = self.some(count - len(taken))
             if not piece:
                 raise EndOfData("the data end within a packet")
-            parts.append(piece)
-            have += len(piece)
-        return b"".join(parts)
+            taken += piece
+        return taken
 
     def octet(self) -> int | None:
         """Return the next byte, or None at the end."""
@@ -146,21 +145,22 @@ def small_body(reader: ByteReader, header: Header, limit: int = MAX_SMALL) -> by
     return reader.take(header.length)
 
 
-def gathered(pieces: Iterable[Piece], size: int) -> Iterator[bytes | Piece]:
-    """Join small pieces to about ``size`` bytes, so that one call of a cipher or hash pays."""
-    pending: list[Piece] = []
-    have = 0
+def gathered(pieces: Iterable[Piece], size: int) -> Iterator[Piece]:
+    """Join pieces smaller than ``size``, so that one call of a cipher or hash pays; others pass uncopied.
+
+    What is yielded is good until the next piece is asked for.
+    """
+    pending = bytearray()
     for piece in pieces:
         if not pending and len(piece) >= size:
             yield piece
             continue
-        pending.append(piece)
-        have += len(piece)
-        if have >= size:
-            yield b"".join(pending)
-            pending, have = [], 0
+        pending += piece
+        if len(pending) >= size:
+            yield pending
+            pending = bytearray()
     if pending:
-        yield b"".join(pending)
+        yield pending
 
 
 def length_octets(length: int) -> bytes:

@@ -10,9 +10,35 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO, Final, Self
 
 from radpost.openpgp.fileview import MAPPED, FileView
+
+_FIRST: Final = 1 << 20
+_KEPT: Final = 2
+"""Buffers that wait for the next plaintext: a fresh one costs a page fault for every 4 KiB."""
+_KEPT_BYTES: Final = 16 << 20
+_STEP: Final = 1 << 20
+_waiting: list[bytearray] = []
+
+
+def _buffer() -> bytearray:
+    """Return a buffer that was used before, or a new one."""
+    try:
+        return _waiting.pop()
+    except IndexError:
+        return bytearray(_FIRST)
+
+
+def _give_back(buffer: bytearray) -> None:
+    """Keep a buffer for the next plaintext, unless a reader still looks at this one."""
+    if len(_waiting) >= _KEPT or len(buffer) > _KEPT_BYTES:
+        return
+    try:
+        buffer.append(buffer.pop())  # refused while there is a view of it
+    except BufferError:
+        return
+    _waiting.append(buffer)
 
 
 class _MemoryReader(io.RawIOBase):
@@ -51,6 +77,7 @@ class Plaintext:
 
     def __init__(self, memory: bytearray | None, file: BinaryIO | None, size: int) -> None:
         self._memory = memory
+        """The data and perhaps room behind them."""
         self._file = file
         self._map: mmap.mmap | None = None
         self.size = size
@@ -63,7 +90,7 @@ class Plaintext:
     def view(self) -> "memoryview | mmap.mmap | FileView":
         """Return all of it as a buffer; slicing copies nothing unless it is large."""
         if self._memory is not None:
-            return memoryview(self._memory).toreadonly()
+            return memoryview(self._memory)[: self.size].toreadonly()
         if self._file is None:
             raise ValueError("the plaintext is closed")
         if self.size > MAPPED:
@@ -80,7 +107,9 @@ class Plaintext:
 
     def close(self) -> None:
         """Drop the data; readers and views that are still held end with them."""
-        self._memory = None
+        memory, self._memory = self._memory, None
+        if memory is not None:
+            _give_back(memory)
         if self._map is not None:
             # a view still held by a caller keeps the mapping until it is dropped
             with suppress(BufferError):
@@ -105,20 +134,21 @@ class PlaintextWriter:
     def __init__(self, temp: Path, memory_limit: int) -> None:
         self._temp = temp
         self._limit = memory_limit
-        self._memory: bytearray | None = bytearray()
+        self._memory: bytearray | None = _buffer()
         self._file: BinaryIO | None = None
         self.size = 0
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append; beyond the limit everything moves to an unlinked file with mode 0600."""
-        self.size += len(data)
+        at, self.size = self.size, self.size + len(data)
         if self._memory is not None:
             if self.size <= self._limit:
-                self._memory += data
+                self._keep(at, data)
                 return
             self._file = tempfile.TemporaryFile(dir=self._temp, buffering=0)  # noqa: SIM115  # lives on in Plaintext
-            _write_all(self._file, self._memory)
-            self._memory = None
+            with memoryview(self._memory) as view:
+                _write_all(self._file, view[:at])
+            self._release()
         if self._file is None:
             raise ValueError("the writer is closed")
         _write_all(self._file, data)
@@ -131,10 +161,28 @@ class PlaintextWriter:
 
     def discard(self) -> None:
         """Drop what was collected; the file has no name, so nothing stays behind."""
-        self._memory = None
+        self._release()
         if self._file is not None:
             self._file.close()
             self._file = None
+
+    def _keep(self, at: int, data: bytes | bytearray | memoryview) -> None:
+        assert self._memory is not None
+        if self.size > len(self._memory):
+            # by a quarter at a time and no further than the limit
+            room = min(max(self.size, len(self._memory) * 5 // 4 + _STEP), self._limit)
+            grown = bytearray(room)
+            with memoryview(grown) as to, memoryview(self._memory) as data_so_far:
+                to[:at] = data_so_far[:at]
+            self._memory = grown
+        # assigning to a slice of the array itself would copy twice
+        with memoryview(self._memory) as view:
+            view[at : self.size] = data
+
+    def _release(self) -> None:
+        memory, self._memory = self._memory, None
+        if memory is not None:
+            _give_back(memory)
 
 
 def _write_all(file: BinaryIO, data: bytes | bytearray | memoryview) -> None:

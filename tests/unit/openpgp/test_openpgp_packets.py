@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given, settings
@@ -18,6 +19,7 @@ from radpost.openpgp.packets import (
     Header,
     Malformed,
     PartialFramer,
+    gathered,
 )
 
 
@@ -136,3 +138,19 @@ def test_fuzz_key_material(data: bytes, algorithm: int) -> None:
     for kind in (material.Verifier, material.Signer, material.Encryptor, material.Decryptor):
         with contextlib.suppress(Malformed, Unsupported, ValueError):
             kind(key)
+
+
+def test_chunks_may_come_in_one_buffer_that_is_used_again() -> None:
+    data = bytes(range(256)) * 8
+
+    def chunks() -> Iterator[memoryview]:
+        buffer = bytearray(10)
+        for at in range(0, len(data), 10):
+            piece = data[at : at + 10]
+            buffer[: len(piece)] = piece
+            yield memoryview(buffer)[: len(piece)]
+
+    reader = ByteReader(chunks())
+    assert b"".join(reader.take(count) for count in (3, 25, 0, 172)) == data[:200]
+    rest = iter(lambda: reader.some(7), b"")
+    assert b"".join(bytes(piece) for piece in gathered(rest, 64)) == data[200:]

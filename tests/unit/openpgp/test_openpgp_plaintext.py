@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from radpost.errors import RESOURCE_LIMIT, RadpostError
+from radpost.openpgp import plaintext as plaintext_module
 from radpost.openpgp.budget import Budget
-from radpost.openpgp.plaintext import PlaintextWriter
+from radpost.openpgp.plaintext import Plaintext, PlaintextWriter
 from radpost.openpgp.values import NO_SIGNATURE, Signature, decisive
 from radpost.words import Verdict
 
@@ -70,3 +71,46 @@ def test_a_bad_signature_decides_before_a_good_one() -> None:
     assert decisive([good, bad]) is bad
     assert decisive([unknown, good]) is good
     assert decisive([]) is NO_SIGNATURE
+
+
+def _released(tmp_path: Path, data: bytes) -> Plaintext:
+    writer = PlaintextWriter(tmp_path, 1 << 24)
+    writer.write(data)
+    return writer.finish()
+
+
+def test_a_buffer_is_used_again_and_shows_nothing_of_what_it_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plaintext_module, "_waiting", [])
+    with _released(tmp_path, b"secret" * 300_000):
+        pass
+    (kept,) = plaintext_module._waiting
+    with _released(tmp_path, b"next") as following:
+        assert following._memory is kept
+        assert bytes(following.view()[:]) == b"next"
+        with following.open() as reader:
+            assert reader.read() == b"next"
+
+
+def test_a_buffer_that_is_still_looked_at_is_not_used_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plaintext_module, "_waiting", [])
+    first = _released(tmp_path, b"first")
+    view = first.view()
+    first.close()
+    with _released(tmp_path, b"other"):
+        assert bytes(view[:]) == b"first"
+
+
+def test_few_buffers_and_no_large_ones_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plaintext_module, "_waiting", [])
+    several = [_released(tmp_path, b"x") for _ in range(5)]
+    for one in several:
+        one.close()
+    assert len(plaintext_module._waiting) == 2
+    plaintext_module._waiting.clear()
+    monkeypatch.setattr(plaintext_module, "_KEPT_BYTES", 1 << 21)
+    _released(tmp_path, bytes(3 << 20)).close()
+    assert plaintext_module._waiting == []
