@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from radpost.errors import RadpostError
-from radpost.gateway.config import load
+from radpost.gateway.config import Config, language_of, load
 from radpost.gateway.phrases import Language
 from radpost.gateway.site import Site, open_site
 from radpost.gateway.views import Explained
@@ -34,13 +34,19 @@ _SUBJECTS = 5
 @contextmanager
 def opened(config: Path) -> Iterator[Site]:
     """Open the data directory that the configuration names; failures are told in its language."""
-    values = load(config)
+    values = configured(config)
     with told(values.institution.language):
         site = open_site(values)
         try:
             yield site
         finally:
             site.close()
+
+
+def configured(path: Path) -> Config:
+    """Read the configuration; its faults are told in its language."""
+    with told(language_of(path)):
+        return load(path)
 
 
 @contextmanager

@@ -7,10 +7,18 @@ from typing import Annotated
 
 import typer
 
-from radpost.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, print_json, print_table, told
+from radpost.cli.common import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    JsonOption,
+    configured,
+    print_json,
+    print_table,
+    told,
+)
 from radpost.errors import RadpostError
 from radpost.gateway import doctor as steps
-from radpost.gateway.config import Config, load
+from radpost.gateway.config import Config
 from radpost.gateway.doctor import Check, Rule
 from radpost.gateway.site import open_site
 
@@ -26,7 +34,7 @@ def doctor(
     as_json: JsonOption = False,
 ) -> None:
     """Test every step of the way, and say what to do; exit status 1 if any failed."""
-    values = load(config)
+    values = configured(config)
     if firewall:
         _firewall(values, as_json=as_json)
         return

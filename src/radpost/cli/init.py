@@ -12,6 +12,8 @@ from radpost.cli.common import told
 from radpost.errors import BAD_COMMAND, CONFIG_INVALID, RadpostError
 from radpost.gateway import keyring
 from radpost.gateway.config import Address, load
+from radpost.gateway.faults import explain
+from radpost.gateway.phrases import Language
 from radpost.gateway.site import open_site
 from radpost.gateway.template import Answers, render
 from radpost.openpgp.keys import KeyKind
@@ -43,7 +45,7 @@ def init(
     asks = sys.stdin.isatty() and sys.stdout.isatty() and not yes
     name = name or _ask("The institution's name", "--name", asks=asks)
     address = address or _ask("The mail address that partners write to", "--address", asks=asks)
-    _check_address(address)
+    _check_address(address, language or "en")
     with told(language or "en"):
         host = "mail." + address.rpartition("@")[2]
         if not mail_host:
@@ -70,11 +72,12 @@ def _ask(question: str, option: str, *, asks: bool, default: str = "") -> str:
     raise typer.BadParameter("is needed (nobody can be asked here)", param_hint=option)
 
 
-def _check_address(address: str) -> None:
+def _check_address(address: str, language: Language) -> None:
     try:
         msgspec.convert(address, Address)
     except msgspec.ValidationError as error:
-        raise typer.BadParameter(f"'{address}' is no mail address", param_hint="--address") from error
+        said = f"'{address}': {explain(error, Address, language)}"
+        raise typer.BadParameter(said, param_hint="--address") from error
 
 
 def _write(directory: Path, text: str) -> Path:

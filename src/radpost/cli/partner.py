@@ -1,7 +1,8 @@
 """``radpost partner``: with whom we exchange, and how mails to each are written."""
 
+import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 import typer
@@ -18,20 +19,27 @@ from radpost.cli.common import (
 from radpost.cli.key import print_imported
 from radpost.errors import BAD_COMMAND, NOT_FOUND, RadpostError
 from radpost.gateway import keyring
-from radpost.gateway.config import Address, AeTitle, is_loopback
+from radpost.gateway.config import MAX_PORT, Address, AeTitle, is_loopback
+from radpost.gateway.faults import explain
 from radpost.gateway.partners import (
     RADPOST_PEER,
     Partner,
+    PartnerName,
     Route,
     Settings,
     Switches,
     encode,
     refuse_contradictions,
 )
+from radpost.gateway.phrases import Language, say
 from radpost.gateway.site import Site, wake
 from radpost.store import partners as statements
 from radpost.transfer.policy import default_policy
 from radpost.words import Dialect, SignaturePolicy
+
+_ROUTE: Final = re.compile(
+    r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\[\]\s]+):(?P<port>\d{1,5})(:(?P<security>tls|starttls|none))?"
+)
 
 
 def commands() -> typer.Typer:
@@ -84,6 +92,7 @@ def add(
 ) -> None:
     """Add a partner, or change the given settings of one."""
     with opened(config) as site:
+        language = site.config.institution.language
         existing = _existing(site, name)
         settings = existing.settings if existing else Settings()
         if fingerprint and key is None:
@@ -91,23 +100,25 @@ def add(
                 "belongs to --key; else 'radpost key confirm'", param_hint="--fingerprint"
             )
         if dialect:
-            settings = _with_dialect(settings, dialect)
+            settings = _with_dialect(settings, dialect, language)
         elif existing is None:
-            settings = _with_dialect(settings, "agit-1.5")
+            settings = _with_dialect(settings, "agit-1.5", language)
         if policy:
-            settings = msgspec.structs.replace(settings, policy=_convert(policy, SignaturePolicy, "--policy"))
+            chosen = _convert(policy, SignaturePolicy, "--policy", language)
+            settings = msgspec.structs.replace(settings, policy=chosen)
         settings = msgspec.structs.replace(
             settings,
             title=title or settings.title,
-            switches=_switched(settings.switches, switch or []),
-            route=_route(route, route_ca) if route else settings.route,
+            switches=_switched(settings.switches, switch or [], language),
+            route=_route(route, route_ca, language) if route else settings.route,
             destination=_destinations(site, destination) if destination else settings.destination,
         )
         refuse_contradictions(settings)
+        known_ae_title, known_address = (existing.ae_title, existing.address) if existing else ("", "")
         row = statements.PartnerRow(
-            name=_convert(name, _Name, "NAME"),
-            ae_title=_convert(ae_title or (existing.ae_title if existing else ""), AeTitle, "--ae-title"),
-            address=_convert(address or (existing.address if existing else ""), Address, "--address"),
+            name=_convert(name, PartnerName, "NAME", language),
+            ae_title=_needed(ae_title or known_ae_title, AeTitle, "--ae-title", language),
+            address=_needed(address or known_address, Address, "--address", language),
             settings=encode(settings),
             created_at=site.clock(),
         )
@@ -173,40 +184,46 @@ def show(
     )
 
 
-_Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9_.-]{0,39}$")]
+_Chosen = Literal["agit-1.1", "agit-1.5", "radpost"]
 
 
 def _existing(site: Site, name: str) -> Partner | None:
     return next((partner for partner in site.partners.all() if partner.name == name), None)
 
 
-def _with_dialect(settings: Settings, dialect: str) -> Settings:
-    radpost = dialect == "radpost"
-    chosen = _convert("agit-1.5" if radpost else dialect, Dialect, "--dialect")
+def _with_dialect(settings: Settings, dialect: str, language: Language) -> Settings:
+    radpost = _convert(dialect, _Chosen, "--dialect", language) == "radpost"
+    chosen = Dialect("agit-1.5" if radpost else dialect)
     policy = default_policy(announced_signing=False, radpost=radpost)
     switches = RADPOST_PEER if radpost else settings.switches
     return msgspec.structs.replace(settings, dialect=chosen.value, policy=policy, switches=switches)
 
 
-def _switched(switches: Switches, changes: list[str]) -> Switches:
+def _switched(switches: Switches, changes: list[str], language: Language) -> Switches:
     values = msgspec.to_builtins(switches)
     for change in changes:
         name, equals, text = change.partition("=")
         if not equals or name not in values:
             raise typer.BadParameter(f"'{change}': switches are {', '.join(values)}", param_hint="--set")
         values[name] = {"true": True, "false": False, "none": None}.get(text.lower(), text)
-    switched: Switches = _convert(values, Switches, "--set", strict=False)
+    switched: Switches = _convert(values, Switches, "--set", language, strict=False)
     return switched
 
 
-def _route(text: str, ca: str) -> Route | None:
+def _route(text: str, ca: str, language: Language) -> Route | None:
     """Read HOST:PORT[:SECURITY]; ``none`` means our submission server again."""
     if text == "none":
         return None
-    host, _, rest = text.partition(":")
-    port, _, security = rest.partition(":")
-    values = {"host": host, "port": port, "security": security or "starttls", "ca": ca}
-    route: Route = _convert(values, Route, "--route", strict=False)
+    found = _ROUTE.fullmatch(text)
+    if found is None or not 1 <= int(found["port"]) <= MAX_PORT:
+        raise typer.BadParameter(f"'{text}': {say('wants-route', language)}", param_hint="--route")
+    values = {
+        "host": found["host"].strip("[]"),
+        "port": int(found["port"]),
+        "security": found["security"] or "starttls",
+        "ca": ca,
+    }
+    route: Route = _convert(values, Route, "--route", language)
     if route.security == "none" and not is_loopback(route.host):
         raise typer.BadParameter(f"{text}: 'none' is allowed on loopback only", param_hint="--route")
     return route
@@ -239,11 +256,19 @@ def _refuse_doubles(site: Site, row: statements.PartnerRow) -> None:
         raise RadpostError(BAD_COMMAND, f"{row.address} is our own address")
 
 
-def _convert(value: object, kind: Any, what: str, *, strict: bool = True) -> Any:
+def _needed(value: str, kind: Any, what: str, language: Language) -> str:
+    if not value:
+        raise typer.BadParameter(say("new-partner-needs", language), param_hint=what)
+    return str(_convert(value, kind, what, language))
+
+
+def _convert(value: object, kind: Any, what: str, language: Language, *, strict: bool = True) -> Any:
     try:
         return msgspec.convert(value, kind, strict=strict)
     except msgspec.ValidationError as error:
-        raise typer.BadParameter(str(error), param_hint=what) from error
+        said = explain(error, kind, language)
+        said = f"'{value}': {said}" if isinstance(value, str) else said
+        raise typer.BadParameter(said, param_hint=what) from error
 
 
 def _as_json(partner: Partner, key_state: str) -> dict[str, object]:

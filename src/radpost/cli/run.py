@@ -1,7 +1,6 @@
 """``radpost run``: the gateway in the foreground."""
 
-from radpost.cli.common import DEFAULT_CONFIG, ConfigOption
-from radpost.gateway.config import load
+from radpost.cli.common import DEFAULT_CONFIG, ConfigOption, configured
 
 
 def run(config: ConfigOption = DEFAULT_CONFIG) -> None:
@@ -10,4 +9,4 @@ def run(config: ConfigOption = DEFAULT_CONFIG) -> None:
     from radpost.gateway.service import run as serve  # noqa: PLC0415
 
     configure()
-    serve(load(config))
+    serve(configured(config))

@@ -14,14 +14,19 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from radpost.errors import CONFIG_INVALID, RadpostError
+from radpost.gateway.faults import explain
+from radpost.gateway.phrases import Language
 
 _AE_TITLE: Final = r"^[!-\[\]-~](?:[ -\[\]-~]{0,14}[!-\[\]-~])?$"
-AeTitle = Annotated[str, Meta(min_length=1, max_length=16, pattern=_AE_TITLE)]
+AeTitle = Annotated[
+    str, Meta(min_length=1, max_length=16, pattern=_AE_TITLE, extra={"wants": "wants-ae-title"})
+]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Count = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(ge=0)]
 Patience = Annotated[float, Meta(ge=1)]
-Address = Annotated[str, Meta(pattern=r"^[^@\s<>\"]+@[^@\s<>\"]+$")]
+Address = Annotated[str, Meta(pattern=r"^[^@\s<>\"]+@[^@\s<>\"]+$", extra={"wants": "wants-address"})]
+SectionName = Annotated[str, Meta(pattern=r"^[a-z0-9_-]{1,40}$", extra={"wants": "wants-section-name"})]
 Security = Literal["tls", "starttls", "none"]
 
 
@@ -76,7 +81,7 @@ class Pacs(Struct, frozen=True, forbid_unknown_fields=True):
 class Destination(Struct, frozen=True, forbid_unknown_fields=True):
     """Where received objects go; ``takes`` says which: DICOM objects, other documents, or all."""
 
-    name: Annotated[str, Meta(pattern=r"^[a-z0-9_-]{1,40}$")]
+    name: SectionName
     kind: Literal["dicom", "folder", "program"]
     takes: Literal["dicom", "other", "all"] = "dicom"
     ae_title: str = ""
@@ -151,7 +156,7 @@ class Submission(Account, frozen=True, forbid_unknown_fields=True, kw_only=True)
 class Mailbox(Account, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A mailbox that is fetched by IMAP or POP3."""
 
-    name: Annotated[str, Meta(pattern=r"^[a-z0-9_-]{1,40}$")] = "inbox"
+    name: SectionName = "inbox"
     kind: Literal["imap", "pop3"] = "imap"
     folder: str = "INBOX"
     exclusive: bool = False
@@ -216,7 +221,14 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 MAX_PORT: Final = 65_535
-_WHERE: Final = re.compile(r" - at `\$\.?(.*)`$")
+
+
+def language_of(path: Path) -> Language:
+    """Return the language of a configuration that may have faults, English if it names none."""
+    try:
+        return _language(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError):
+        return "en"
 
 
 def load(path: Path) -> Config:
@@ -236,14 +248,15 @@ def load(path: Path) -> Config:
     try:
         config = msgspec.convert(raw, Config)
     except msgspec.ValidationError as error:
-        text = str(error)
-        where = _WHERE.search(text)
-        _invalid(
-            f"{path.name}: {where.group(1)}: {text[: where.start()]}" if where else f"{path.name}: {text}"
-        )
+        _invalid(f"{path.name}: {explain(error, Config, _language(raw))}")
     config = msgspec.structs.replace(config, folder=str(path.resolve().parent))
     _check(config)
     return config
+
+
+def _language(raw: dict[str, object]) -> Language:
+    institution = raw.get("institution")
+    return "de" if isinstance(institution, dict) and institution.get("language") == "de" else "en"
 
 
 def resolve_secret(value: str, file: str, env: str, folder: Path, what: str) -> str:

@@ -8,6 +8,10 @@ from msgspec import Meta, Struct, field
 from radpost.errors import CONFIG_INVALID, RadpostError
 from radpost.words import SignaturePolicy
 
+PartnerName = Annotated[
+    str, Meta(pattern=r"^[a-z0-9][a-z0-9_.-]{0,39}$", extra={"wants": "wants-partner-name"})
+]
+
 
 class Route(Struct, frozen=True, forbid_unknown_fields=True):
     """A mail server of the partner's own that takes mails directly (instead of our submission server)."""

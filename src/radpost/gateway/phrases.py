@@ -34,6 +34,61 @@ _SENTENCES: Final[dict[str, tuple[str, str]]] = {
         "What does not end by itself: see to it, then 'radpost alarm end NUMBER'.",
         "Was nicht von selbst endet: kümmern Sie sich darum, danach 'radpost alarm end NUMMER'.",
     ),
+    # a value that cannot be: what is wanted in its place
+    "wants-address": (
+        "a mail address such as 'radiology@clinic.example' is needed, without a name or angle brackets",
+        "es muss eine Mailadresse sein wie 'radiologie@klinik.example', ohne Namen und spitze Klammern",
+    ),
+    "wants-ae-title": (
+        "an AE title has 1 to 16 characters (ASCII; no backslash, no blank at either end)",
+        "ein AE-Titel hat 1 bis 16 Zeichen (ASCII; kein Backslash, kein Leerzeichen am Anfang oder Ende)",
+    ),
+    "wants-partner-name": (
+        "a name has 1 to 40 small letters (a-z), digits, '-', '_' or '.', such as 'klinik-b'",
+        "ein Name hat 1 bis 40 Kleinbuchstaben (a-z), Ziffern, '-', '_' oder '.', zum Beispiel 'klinik-b'",
+    ),
+    "wants-section-name": (
+        "a name has 1 to 40 small letters (a-z), digits, '-' or '_', such as 'pacs'",
+        "ein Name hat 1 bis 40 Kleinbuchstaben (a-z), Ziffern, '-' oder '_', zum Beispiel 'pacs'",
+    ),
+    "wants-route": (
+        "a server is HOST:PORT, HOST:PORT:tls, HOST:PORT:starttls or HOST:PORT:none; IPv6 as '[::1]:25'",
+        "ein Server ist HOST:PORT, HOST:PORT:tls, HOST:PORT:starttls oder HOST:PORT:none; IPv6: '[::1]:25'",
+    ),
+    "wants-one-of": ("one of {choices} is needed", "möglich ist nur: {choices}"),
+    "wants-integer": ("a whole number is needed", "es muss eine ganze Zahl sein"),
+    "wants-integer-from": (
+        "a whole number is needed, {low} or more",
+        "es muss eine ganze Zahl sein, {low} oder mehr",
+    ),
+    "wants-integer-between": (
+        "a whole number from {low} to {high} is needed",
+        "es muss eine ganze Zahl von {low} bis {high} sein",
+    ),
+    "wants-number": (
+        "a number is needed, {low} or more",
+        "es muss eine Zahl sein, {low} oder mehr",
+    ),
+    "wants-boolean": ("true or false is needed", "es muss true oder false sein"),
+    "wants-text": ("text in quotation marks is needed", "es muss Text in Anführungszeichen sein"),
+    "wants-list": (
+        "a list is needed; a section of it is headed by double brackets, as in '[[mailbox]]'",
+        "es muss eine Liste sein; ein Abschnitt davon beginnt mit doppelten Klammern wie '[[mailbox]]'",
+    ),
+    "wants-table": (
+        "a section is needed, headed by its name in brackets, as in '[dicom]'",
+        "es muss ein Abschnitt sein, der mit seinem Namen in Klammern beginnt wie '[dicom]'",
+    ),
+    "key-unknown": (
+        "the key '{key}' is not known here; there are {choices}",
+        "den Schlüssel '{key}' gibt es hier nicht; es gibt {choices}",
+    ),
+    "key-missing": ("the key '{key}' is missing; add it", "der Schlüssel '{key}' fehlt; ergänzen Sie ihn"),
+    "value-number": ("no. {number}", "Nr. {number}"),
+    "new-partner-needs": (
+        "is needed for a new partner",
+        "ist für einen neuen Partner nötig",
+    ),
     # radpost show: why a transmission waits although nothing failed
     "window-closed": (
         "the partner has not confirmed earlier mails; more wait, so that its mailbox does not overflow",

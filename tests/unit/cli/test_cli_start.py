@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from radpost.cli import COMMANDS
+from radpost.gateway.site import Site
 from radpost.testing.calling import Run, call
 
 
@@ -108,3 +109,46 @@ def test_help_reads_like_a_table_of_contents() -> None:
 
 def test_an_unknown_command_is_wrong_usage() -> None:
     assert call("sendd").code == 2
+
+
+ADD = ("partner", "add", "b", "--ae-title", "B", "--address", "x@y.example")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("partner", "add", "Größe B", *ADD[3:]), "a name has 1 to 40 small letters"),
+        (("partner", "add", "b"), "is needed for a new partner"),
+        ((*ADD, "--ae-title", "A234567890123456789"), "an AE title has 1 to 16 characters"),
+        ((*ADD, "--ae-title", "A\\B"), "an AE title has 1 to 16 characters"),
+        ((*ADD, "--address", "x at y"), "'x at y': a mail address such as"),
+        ((*ADD, "--address", "B <x@y.example>"), "without a name or angle brackets"),
+        ((*ADD, "--policy", "hard"), "'hard': one of 'require', 'accept', 'ignore' is needed"),
+        ((*ADD, "--dialect", "qcit"), "one of 'agit-1.1', 'agit-1.5', 'radpost' is needed"),
+        ((*ADD, "--set", "max_mail_size=5"), "max_mail_size: a whole number is needed, 20000 or more"),
+        ((*ADD, "--set", "sign=ja"), "sign: true or false is needed"),
+        ((*ADD, "--set", "inner_encoding=x"), "inner_encoding: one of 'base64', 'binary' is needed"),
+        ((*ADD, "--route", "mail"), "'mail': a server is HOST:PORT"),
+        ((*ADD, "--route", "mail:abc"), "a server is HOST:PORT"),
+        ((*ADD, "--route", "mail:99999"), "a server is HOST:PORT"),
+        ((*ADD, "--route", "mail:25:ssl"), "a server is HOST:PORT"),
+        (("init", "x", "--name", "K", "--address", "kein at"), "'kein at': a mail address such as"),
+    ],
+)
+def test_wrong_input_is_told_in_words_with_the_remedy(
+    home: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], said: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    config = () if arguments[0] == "init" else ("--config", home / "radpost.toml")
+    answer = call(*arguments, *config)
+    assert answer.code == 2
+    assert said in answer.err
+    assert "regex" not in answer.err
+    assert "`" not in answer.err
+
+
+def test_a_route_may_be_an_ipv6_address(run: Run, site: Site) -> None:
+    assert run(*ADD, "--route", "[::1]:2525:none").code == 0
+    route = site.partners.by_name("b").settings.route
+    assert route is not None
+    assert (route.host, route.port, route.security) == ("::1", 2525, "none")

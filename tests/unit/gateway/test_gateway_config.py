@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from radpost.errors import CONFIG_INVALID, RadpostError
-from radpost.gateway.config import load, resolve_secret
+from radpost.gateway.config import language_of, load, resolve_secret
 from radpost.gateway.template import Answers, render
 
 STATION = '[[dicom.stations]]\nae_title = "CT"\naddress = '
@@ -114,3 +114,58 @@ def test_the_template_is_a_valid_configuration(tmp_path: Path) -> None:
     path = tmp_path / "radpost.toml"
     path.write_text(render(Answers("Klinik A", "dicom@a.example", mail_host="mail.example")), "utf-8")
     assert load(path).institution.address == "dicom@a.example"
+
+
+MACHINE = ("regex", "`", "Expected", "Object", "enum", "[0]", "{")
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+@pytest.mark.parametrize("text", [text for text, _ in FAULTS.values()], ids=list(FAULTS))
+def test_no_fault_is_told_in_the_words_of_a_program(tmp_path: Path, text: str, language: str) -> None:
+    path = tmp_path / "radpost.toml"
+    path.write_text(text.replace("[institution]", f'[institution]\nlanguage = "{language}"'), "utf-8")
+    with pytest.raises(RadpostError) as caught:
+        load(path)
+    if "not valid TOML" not in caught.value.detail:  # that says line and column, which is the remedy
+        assert [word for word in MACHINE if word in caught.value.detail] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (HEAD + "[dicom]\nport = 70000\n", "dicom.port: a whole number from 1 to 65535 is needed"),
+        (
+            HEAD + '[[mailbox]]\nkind = "exchange"\nhost = "m"\nport = 1\nsecurity = "tls"\n',
+            "mailbox no. 1.kind: one of 'imap', 'pop3' is needed",
+        ),
+        (
+            HEAD.replace("dicom@", "dicom at "),
+            "institution.address: a mail address such as 'radiology@clinic.example' is needed",
+        ),
+        (HEAD + "[[destination]]\nname = 'Mein PACS'\nkind = 'dicom'\n", "a name has 1 to 40 small letters"),
+        (HEAD + "[[destination]]\nname = 'x'\n", "destination no. 1: the key 'kind' is missing"),
+        (HEAD + "[dicom]\nhots = 'x'\n", "dicom: the key 'hots' is not known here; there are host, port,"),
+        (HEAD + "[mailbox]\nname = 'x'\n", "mailbox: a list is needed"),
+        (HEAD + "[[dicom]]\nport = 1\n", "dicom: a section is needed, headed by its name in brackets"),
+        (HEAD + "[limits]\nmax_ratio = 'x'\n", "limits.max_ratio: a whole number is needed, 0 or more"),
+        (HEAD + "[dicom]\nquiet_seconds = 'x'\n", "dicom.quiet_seconds: a number is needed, 0 or more"),
+        (HEAD + "[dicom]\nallow_any_station = 1\n", "dicom.allow_any_station: true or false is needed"),
+        (HEAD + "[dicom]\nhost = 1\n", "dicom.host: text in quotation marks is needed"),
+    ],
+)
+def test_a_fault_says_where_it_is_and_what_is_wanted(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "radpost.toml"
+    path.write_text(text, "utf-8")
+    with pytest.raises(RadpostError) as caught:
+        load(path)
+    assert said in caught.value.detail
+
+
+def test_a_german_configuration_is_corrected_in_german(tmp_path: Path) -> None:
+    path = tmp_path / "radpost.toml"
+    path.write_text(HEAD + "language = 'de'\n[dicom]\nport = 70000\n", "utf-8")
+    assert language_of(path) == "de"
+    assert language_of(tmp_path / "none.toml") == "en"
+    with pytest.raises(RadpostError) as caught:
+        load(path)
+    assert "es muss eine ganze Zahl von 1 bis 65535 sein" in caught.value.detail
