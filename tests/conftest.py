@@ -1,14 +1,18 @@
-"""What all tests share: where the reference data lies, and tests that need a program of Debian."""
+"""What all tests share: the reference data, programs of Debian, and that nothing of the inside gets out."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from radpost.testing import institution
+from radpost.testing.outside import Outside
 from radpost.testing.peers import missing
 
 _SHARED = (Path(__file__).resolve().parent.parent.parent / "shared").resolve()
 _NO_SHARED = "needs the reference data in ../shared (beside the project)"
+_OUTSIDE = Outside(institution.made)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -21,6 +25,21 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(message)
     if item.get_closest_marker("shared") and not _SHARED.is_dir():
         pytest.skip(_NO_SHARED)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown() -> Iterator[None]:
+    """Look through all that was sent in clear while the test ran, whatever the test was about."""
+    yield
+    leaks = _OUTSIDE.leaks()
+    if leaks:
+        pytest.fail("sent in clear (invariant 10):\n" + "\n".join(map(str, leaks[:20])), pytrace=False)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how much the leak test has read."""
+    if _OUTSIDE.messages:
+        terminalreporter.write_line(_OUTSIDE.summary())
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,7 @@ from radpost.gateway.timing import Timekeeper
 from radpost.store import incoming, journal, outgoing, partners
 from radpost.store.incoming import ArrivalRow
 from radpost.store.outgoing import MailRow, SubmissionRow, TransmissionRow
-from radpost.testing.institution import OwnKey
+from radpost.testing.institution import OwnKey, made
 from radpost.transport.smtp_reply import Kind, Outcome, Stage
 from radpost.words import Priority, SignaturePolicy
 
@@ -77,6 +77,7 @@ class House:
         path.write_text(
             f'[institution]\nname = "{name}"\naddress = "dicom@{name}.example"\n{limits}{sections}', "utf-8"
         )
+        made.append(path)
         self.open()
         self._keep(key.fingerprint, key.secret, None)
 

@@ -25,6 +25,8 @@ from radpost.testing.peers.base import free_port
 from radpost.words import SignaturePolicy
 
 START_SECONDS = 30.0
+made: list[Path] = []
+"""Configurations of all institutions and houses of this process, for those who look at all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ class Institution:
             + ("" if "[limits]" in self.sections else "[limits]\ndisk_reserve_bytes = 50_000_000\n"),
             encoding="utf-8",
         )
+        made.append(self.config_path)
         with self.site(create=True) as site:
             if self.key is None:
                 self.key = make_key(self.name, self.address, kind)
