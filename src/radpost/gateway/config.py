@@ -75,6 +75,7 @@ class Pacs(Struct, frozen=True, forbid_unknown_fields=True):
     port: Port
     our_ae_title: AeTitle = "RADPOST"
     retrieve: Literal["move", "get"] = "move"
+    addresses: tuple[str, ...] = ()
     tls: TlsFiles | None = None
 
 
@@ -311,6 +312,11 @@ def _check_destination(destination: Destination) -> None:
 
 
 def _check_stations(config: Config) -> None:
+    for address in config.pacs.addresses if config.pacs else ():
+        try:
+            ipaddress.ip_network(address, strict=False)
+        except ValueError:
+            _invalid(f"pacs.addresses: '{address}' is no IP address or network")
     for station in config.dicom.stations if config.dicom else ():
         try:
             ipaddress.ip_network(station.address or "::/0", strict=False)

@@ -4,7 +4,6 @@ C-STORE success is returned after the file is synced, named and its folder synce
 its row, its collection and the collection's deadline (DESIGN invariant 1).
 """
 
-import ipaddress
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +26,7 @@ from radpost.errors import (
 )
 from radpost.gateway import machines
 from radpost.gateway.config import DicomIn, Station
+from radpost.gateway.doors import PacsDoor, within
 from radpost.gateway.partners import Partner
 from radpost.gateway.settling import Settler
 from radpost.gateway.site import Site
@@ -243,6 +243,7 @@ class StoreHandler:
         self._settler = settler
         self._collector = Collector(site)
         self._config = site.config.dicom or DicomIn()
+        self._pacs = PacsDoor(site.config.pacs)
         self._lock = threading.Lock()
         self._bringing: dict[str, Origin] = {}
 
@@ -253,8 +254,7 @@ class StoreHandler:
 
     def associate(self, calling_ae: str, called_ae: str, peer_address: str) -> Accept | Reject:
         """Admit known stations to the AE titles of partners, and our PACS to our own (DESIGN invariant 7)."""
-        pacs = self._site.config.pacs
-        if pacs is not None and called_ae == pacs.our_ae_title and calling_ae == pacs.ae_title:
+        if self._pacs.admits(calling_ae, called_ae, peer_address):
             return Accept()
         if not self._allowed(calling_ae, peer_address):
             self._turned_away(CALLING_AE_UNKNOWN, calling_ae, peer_address)
@@ -332,7 +332,7 @@ class StoreHandler:
         if self._config.allow_any_station:
             return True
         return any(
-            station.ae_title == calling_ae and _within(peer_address, station.address)
+            station.ae_title == calling_ae and within(peer_address, station.address)
             for station in self._config.stations
         )
 
@@ -384,16 +384,3 @@ def keep_object(
 def _refused(site: Site, error: RadpostError) -> int:
     site.log.warning("object refused", code=error.reason.code, name=error.reason.name)
     return dimse.OUT_OF_RESOURCES if error.reason is DISK_FULL else dimse.PROCESSING_FAILURE
-
-
-def _within(address: str, network: str) -> bool:
-    if not network:
-        return True
-    try:
-        found = ipaddress.ip_address(address.partition("%")[0])
-        wanted = ipaddress.ip_network(network, strict=False)
-    except ValueError:
-        return False
-    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped:
-        found = found.ipv4_mapped
-    return found in wanted

@@ -48,6 +48,7 @@ allow_any_station = false     # true admits every calling AE title; better to li
 # port = 104
 # our_ae_title = "RADPOST"    # the PACS must know this AE title at our host and port for C-MOVE
 # retrieve = "move"           # or "get"
+# addresses = ["10.1.2.10"]   # from where it sends to us; empty: from 'host' alone
 
 # --- Where received objects go --------------------------------------------------------------------------
 # [[destination]]

@@ -24,6 +24,10 @@ FAULTS = {
     "port out of range": (HEAD + "[dicom]\nport = 70000\n", "dicom.port"),
     "port is a word": (HEAD + '[dicom]\nport = "x"\n', "dicom.port"),
     "station address": (HEAD + STATION + '"10.0.0.0/40"\n', "10.0.0.0/40"),
+    "PACS address": (
+        HEAD + '[pacs]\nae_title = "P"\nhost = "h"\nport = 104\naddresses = ["pacs.local"]\n',
+        "pacs.local",
+    ),
     "station host name": (HEAD + STATION + '"ct.local"\n', "ct.local"),
     "AE title too long": (HEAD + '[[dicom.stations]]\nae_title = "A23456789012345678"\n', "ae_title"),
     "AE title with backslash": (HEAD + "[[dicom.stations]]\nae_title = 'A\\B'\n", "ae_title"),
