@@ -1,7 +1,8 @@
 """Fragments of a mail wait for each other and are joined; none waits for ever (RFC 2046 5.2.2, DESIGN 4).
 
 Which numbers are here is asked of the store each time, so that a copy, a replay or a worker that was too late
-counts nothing twice. A group that was given up is joined after all when its last fragment comes.
+counts nothing twice. A group that was given up is joined after all when its last fragment comes. Its sender
+is told by a receipt for the mail inside, if the first fragment, which holds that mail's header, is here.
 """
 
 import hashlib
@@ -42,11 +43,15 @@ class Joiner:
         self._site = site
         self._lock = threading.Lock()
 
-    def arrived(self, row: ArrivalRow, info: FragmentInfo, from_address: str) -> None:
-        """Note a fragment; what follows for its group is committed with it."""
+    def arrived(self, row: ArrivalRow, info: FragmentInfo, from_address: str, *, wanted: bool) -> None:
+        """Note a fragment; what follows for its group is committed with it.
+
+        ``wanted``: it answers for the whole mail if that cannot be joined.
+        """
         now = self._site.clock()
+        recognised = machine.Recognised(machine.Kind.FRAGMENT, wanted)
         with self._site.database.write() as connection:
-            apply_incoming(self._site, connection, row.id, [machine.Recognised(machine.Kind.FRAGMENT)], now)
+            apply_incoming(self._site, connection, row.id, [recognised], now)
             stored = incoming.get_assembly(connection, from_address, info.id)
             state, before = _read(stored)
             if state == JOINED:
@@ -101,6 +106,8 @@ class Joiner:
                     connection, from_address, fragment_id, machines.dump(after), GIVEN_UP, after.due
                 )
                 self._quarantine(connection, from_address, fragment_id, INCOMPLETE_FRAGMENTS, now)
+        if groups:
+            self._site.bells.receipts.ring()
 
     @property
     def _policy(self) -> set_machine.AssemblyPolicy:
@@ -135,8 +142,9 @@ class Joiner:
             # asked again: a copy may have come while the bytes were written
             for row in incoming.fragments(connection, from_address, fragment_id):
                 events: list[machine.IncomingEvent] = [machine.Joined()]
-                if row.state == machine.Phase.QUARANTINED.value:
+                if row.state != machine.Phase.FRAGMENT.value:
                     events[:0] = [machine.Replay(), machine.Recognised(machine.Kind.FRAGMENT)]
+                    incoming.withdraw_receipts(connection, row.id)
                 apply_incoming(self._site, connection, row.id, events, now)
                 incoming.update_arrival(connection, row.id, joined_into=joined)
             incoming.set_assembly_state(connection, from_address, fragment_id, JOINED)
@@ -171,6 +179,7 @@ class Joiner:
             broken = replace(before, joined=False, broken=True, due=None)
             incoming.put_assembly(connection, from_address, fragment_id, machines.dump(broken), BROKEN, None)
             self._quarantine(connection, from_address, fragment_id, reason, now)
+        self._site.bells.receipts.ring()
 
     def _quarantine(
         self, connection: Connection, from_address: str, fragment_id: str, reason: Reason, now: float

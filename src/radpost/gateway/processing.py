@@ -38,6 +38,7 @@ from radpost.gateway.receipting import Receipts, Reported
 from radpost.gateway.site import Site
 from radpost.mime.coding import Buffer
 from radpost.mime.headers import Headers, parse_block
+from radpost.mime.partial import enclosed_headers
 from radpost.openpgp.budget import TOO_LARGE
 from radpost.openpgp.fileview import MAPPED, FileView
 from radpost.openpgp.values import Limits
@@ -112,7 +113,7 @@ class Processor:
                 self._note_header(row, buffer)
                 raise
             partner = self._site.partners.by_address(outside.from_address)
-            self._note_outside(row, outside, partner)
+            self._note_outside(row, outside, partner, buffer)
             match outside.kind:
                 case MailKind.FOREIGN:
                     self._foreign(row)
@@ -126,8 +127,10 @@ class Processor:
                     assert outside.fragment is not None
                     with self._site.database.write() as connection:
                         self._write_noted(connection, row.id)
-                    self._joiner.arrived(row, outside.fragment, outside.from_address.lower())
-                    self._site.bells.open.ring()
+                    wanted = self._fragment_wanted(row, partner)
+                    self._joiner.arrived(row, outside.fragment, outside.from_address.lower(), wanted=wanted)
+                    for bell in (self._site.bells.open, self._site.bells.receipts):
+                        bell.ring()
                 case MailKind.SEALED | MailKind.CLEAR:
                     self._data(row, outside, partner, buffer)
 
@@ -162,16 +165,23 @@ class Processor:
             yield view
             # not closed by hand: an exception may still hold slices; the mapping ends with the last of them
 
-    def _note_outside(self, row: ArrivalRow, outside: Survey, partner: Partner | None) -> None:
+    def _note_outside(
+        self, row: ArrivalRow, outside: Survey, partner: Partner | None, buffer: Buffer
+    ) -> None:
         """Remember what the outside says; it is written with the mail's first commit."""
         fragment = outside.fragment
+        message_id, receipt_to = outside.message_id, outside.receipt_to
+        if fragment is not None:
+            # fragments have no receipts; the mail has one, and its header lies in the first (RFC 3798 2.4)
+            first = fragment.number == 1
+            message_id, receipt_to = _carried(row, outside, buffer) if first else (message_id, "")
         set_info = outside.set_info
         self._noted[row.id] = {
             "kind": outside.kind.value,
             "partner": partner.name if partner else None,
             "from_address": outside.from_address.lower(),
-            "message_id": outside.message_id,
-            "receipt_to": "" if _automatic(row, outside.root.headers) else outside.receipt_to,
+            "message_id": message_id,
+            "receipt_to": "" if _automatic(row, outside.root.headers) else receipt_to,
             "set_id": set_info.set_id if set_info else "",
             "set_part": set_info.part if set_info else None,
             "set_total": set_info.total if set_info else None,
@@ -180,6 +190,22 @@ class Processor:
             "fragment_total": fragment.total if fragment else None,
             "opened_at": self._site.clock(),
         }
+
+    def _fragment_wanted(self, row: ArrivalRow, partner: Partner) -> bool:
+        """Tell whether the mail that a first fragment begins gets a receipt if it never becomes whole."""
+        noted = self._noted[row.id]
+        message_id, receipt_to = str(noted["message_id"]), str(noted["receipt_to"])
+        if not receipt_to or not message_id:
+            return False
+        with self._site.database.read() as connection:
+            answered = incoming.has_first_fragment(connection, partner.address, message_id, besides=row.id)
+        return machine.receipt_allowed(
+            machine.Kind.DATA,
+            asked=True,
+            address_of_partner=receipt_to.lower() == partner.address,
+            automatic=False,  # then nothing was noted
+            answered=answered,
+        )
 
     def _write_noted(self, connection: Connection, arrival_id: int) -> None:
         noted = self._noted.get(arrival_id)
@@ -474,6 +500,17 @@ class Processor:
             events.append(machine.Failed(reason, passing=reason in PASSING))
             apply_incoming(self._site, connection, row.id, events, now)
         self._site.bells.receipts.ring()
+
+
+def _carried(row: ArrivalRow, outside: Survey, buffer: Buffer) -> tuple[str, str]:
+    """Return Message-ID of the mail that a first fragment begins, and who wants its receipt."""
+    try:
+        headers = enclosed_headers(outside.root, buffer)
+    except RadpostError:
+        return "", ""
+    report = (headers.get("Content-Type") or "").strip().lower().startswith("multipart/report")
+    asked = first_address(headers, names.DISPOSITION_NOTIFICATION_TO)
+    return headers.message_id() or "", "" if report or _automatic(row, headers) else asked
 
 
 def _automatic(row: ArrivalRow, headers: Headers) -> bool:

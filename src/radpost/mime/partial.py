@@ -133,6 +133,13 @@ class Fragment:
     depth: int = 0
 
 
+def enclosed_headers(entity: Entity, buffer: Buffer) -> Headers:
+    """Return the header of the message that a first fragment begins (RFC 2046 5.2.2.1)."""
+    end = min(entity.body_end, entity.body_start + _HEADER_WINDOW)
+    window = bytes(buffer[entity.body_start : end])
+    return parse_block(window, complete=end == entity.body_end).headers
+
+
 def fragment_info(entity: Entity) -> FragmentInfo | None:
     """Return id, number and total of a message/partial; None for other mails.
 

@@ -394,13 +394,33 @@ def fragments(connection: Connection, from_address: str, fragment_id: str) -> li
 
     The id alone can collide between senders.
     """
-    given_up = (arrival.c.state == "quarantined") & (arrival.c.code == INCOMPLETE_FRAGMENTS.code)
+    given_up = arrival.c.state.in_(["quarantined", "receipt owed"]) & (
+        arrival.c.code == INCOMPLETE_FRAGMENTS.code
+    )
     statement = select(*_ARRIVAL).where(
         arrival.c.from_address == from_address,
         arrival.c.fragment_id == fragment_id,
         (arrival.c.state == "fragment waiting") | given_up,
     )
     return rows.many(connection, ArrivalRow, statement.order_by(arrival.c.fragment_number, arrival.c.id))
+
+
+def has_first_fragment(connection: Connection, from_address: str, message_id: str, *, besides: int) -> bool:
+    """Tell whether another first fragment of the same mail came, which answers for the mail."""
+    statement = select(arrival.c.id).where(
+        arrival.c.message_id == message_id,
+        arrival.c.from_address == from_address,
+        arrival.c.fragment_number == 1,
+        arrival.c.id != besides,
+    )
+    return connection.execute(statement.limit(1)).first() is not None
+
+
+def withdraw_receipts(connection: Connection, arrival_id: int) -> None:
+    """Take back receipts for a mail that are not written yet, because they are true no longer."""
+    for row in receipts_of(connection, arrival_id):
+        if row.state == "owed":
+            update_receipt(connection, row.id, state="withdrawn")
 
 
 def same_message(

@@ -147,7 +147,10 @@ def receipt_allowed(
 
 @dataclass(frozen=True, slots=True)
 class Recognised:
-    """The outside was read; ``wanted`` is the answer of :func:`receipt_allowed`."""
+    """The outside was read; ``wanted`` is the answer of :func:`receipt_allowed`.
+
+    Of a fragment it speaks of the mail inside: one first fragment answers for it, others know nobody to tell.
+    """
 
     kind: Kind
     wanted: bool = False
@@ -316,7 +319,10 @@ def _recognised(mail: IncomingMail, event: Recognised) -> Step:
         case Kind.DATA:
             return replace(mail, wanted=event.wanted), (DeleteFromServer(), Open())
         case Kind.FRAGMENT:
-            return replace(mail, phase=Phase.FRAGMENT), (DeleteFromServer(), AwaitFragments())
+            return replace(mail, phase=Phase.FRAGMENT, wanted=event.wanted), (
+                DeleteFromServer(),
+                AwaitFragments(),
+            )
         case Kind.RECEIPT | Kind.BOUNCE:
             # Done only with the mails it speaks of, in one transaction: see HandleReport.
             ended = (EndQuarantine(),) if mail.quarantined else ()

@@ -1,5 +1,6 @@
 """Fragments and sets: any order, twice, too late, against each other (DESIGN 3: 4, 5, 6)."""
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -127,7 +128,131 @@ def test_invariant_5_contradicting_fragments_are_quarantined_in_one_step(
     monkeypatch.undo()
     assert commits == 2, "what the outside says, and what follows from it"
     assert pair.b.arrival(number).code == PARTIAL_INCONSISTENT.code
+    assert states(pair.b) == ["receipt owed", "quarantined", "quarantined"], "the first answers for all"
+
+
+def message_id_of(mail: bytes) -> str:
+    """Return the Message-ID of the mail that a first fragment holds."""
+    _, enclosed, *_ = re.findall(rb"(?im)^Message-ID: (\S+)", mail)
+    return str(enclosed.decode())
+
+
+def give_up(house: House) -> None:
+    house.clock.now += WAIT + 1
+    house.timekeeper.step()
+
+
+def test_invariant_4_a_group_that_is_given_up_owes_one_error_for_the_mail_inside(
+    make_pair: "Callable[..., Pair]", study: "Callable[..., list[Path]]"
+) -> None:
+    """The sender learns it from the receipt, and sends the mail again; then all is well by itself."""
+    pair = make_pair(switches=SMALL)
+    pieces = pair.send(study(1, side=200))
+    for piece in (*pieces[:-1], pieces[0]):
+        pair.b.take(piece)
+    assert pair.b.answer() == []
+    give_up(pair.b)
+    (receipt,) = pair.b.answer()
+    assert message_id_of(pieces[0]).encode() in receipt
+    assert b"deleted/error" in receipt
     assert set(states(pair.b)) == {"quarantined"}
+    before = len(pair.a.posted)
+    pair.a.take(receipt)
+    pair.a.clock.now += 600  # a failed mail is not sent again at once
+    pair.a.seal()
+    pair.a.submit()
+    again = [data for _, data in pair.a.posted[before:]]
+    assert len(again) == len(pieces), "the whole mail under a new Message-ID"
+    for piece in again:
+        pair.b.take(piece)
+    assert imported(pair.b) == 1
+    for answer in pair.b.answer():
+        pair.a.take(answer)
+    assert [row.state for row in pair.a.transmissions()] == ["confirmed (unsigned)"]
+
+
+def test_a_group_is_answered_once_also_when_the_rest_comes_after_all(
+    make_pair: "Callable[..., Pair]", study: "Callable[..., list[Path]]"
+) -> None:
+    pair = make_pair(switches=SMALL)
+    pieces = pair.send(study(1, side=200))
+    pair.b.take(pieces[0])
+    give_up(pair.b)
+    assert len(pair.b.answer()) == 1
+    for piece in (pieces[0], pieces[1]):
+        pair.b.take(piece)
+    give_up(pair.b)
+    replay(pair.b.site, quarantine(pair.b.site)[0].id)
+    pair.b.process()
+    give_up(pair.b)
+    assert pair.b.answer() == [], "nothing new can be said"
+    for piece in pieces[2:]:
+        pair.b.take(piece)
+    assert imported(pair.b) == 1
+    (receipt,) = pair.b.answer()
+    assert b"displayed" in receipt
+    assert message_id_of(pieces[0]).encode() in receipt
+
+
+def test_an_error_that_is_not_sent_yet_does_not_keep_the_group_from_being_joined(
+    make_pair: "Callable[..., Pair]", study: "Callable[..., list[Path]]"
+) -> None:
+    pair = make_pair(switches=SMALL)
+    pieces = pair.send(study(1, side=200))
+    for piece in pieces[:-1]:
+        pair.b.take(piece)
+    give_up(pair.b)
+    assert "receipt owed" in states(pair.b)
+    pair.b.take(pieces[-1])
+    assert imported(pair.b) == 1
+    assert quarantine(pair.b.site) == []
+    assert pair.b.alarms() == []
+    (receipt,) = pair.b.answer()
+    assert b"displayed" in receipt, "an error that is true no longer is not sent"
+
+
+def test_contradicting_fragments_owe_an_error_also_when_the_first_comes_last(
+    make_pair: "Callable[..., Pair]", study: "Callable[..., list[Path]]"
+) -> None:
+    pair = make_pair(switches=SMALL)
+    first, *_, last = pair.send(study(1, side=200))
+    pair.b.take(last)
+    pair.b.take(last.replace(b"total=", b"total=9", 1))
+    assert pair.b.answer() == []
+    pair.b.take(first)
+    (receipt,) = pair.b.answer()
+    assert b"deleted/error" in receipt
+    assert message_id_of(first).encode() in receipt
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "envelope_from"),
+    [
+        (b"Disposition-Notification-To: ", b"X-Nothing: ", None),
+        (b"Disposition-Notification-To: dicom@a", b"Disposition-Notification-To: dicom@z", None),
+        (
+            b"Disposition-Notification-To: ",
+            b"Auto-Submitted: auto-replied\r\nDisposition-Notification-To: ",
+            None,
+        ),
+        (b"Disposition-Notification-To: ", b"Disposition-Notification-To: ", ""),
+    ],
+    ids=["nobody asked", "for a stranger", "made by a machine", "null sender"],
+)
+def test_invariant_9_no_error_where_no_receipt_may_go(
+    make_pair: "Callable[..., Pair]",
+    study: "Callable[..., list[Path]]",
+    old: bytes,
+    new: bytes,
+    envelope_from: str | None,
+) -> None:
+    pair = make_pair(switches=SMALL)
+    first, *_ = pair.send(study(1, side=200))
+    assert old in first
+    pair.b.take(first.replace(old, new), envelope_from=envelope_from)
+    give_up(pair.b)
+    assert pair.b.answer() == []
+    assert states(pair.b) == ["quarantined"]
 
 
 def test_a_full_disk_only_delays_the_joining(

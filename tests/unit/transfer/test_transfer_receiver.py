@@ -125,6 +125,21 @@ def test_what_failed_before_may_be_gone_from_its_mailbox() -> None:
     assert (mail.phase, actions) == (Phase.QUARANTINED, [KeepQuarantined(errors.NOT_OURS)])
 
 
+def test_invariant_4_a_first_fragment_answers_for_a_mail_that_never_becomes_whole() -> None:
+    for reason in (errors.INCOMPLETE_FRAGMENTS, errors.PARTIAL_INCONSISTENT):
+        mail, actions = play(Recognised(Kind.FRAGMENT, wanted=True), Failed(reason))
+        assert (mail.phase, mail.disposition) == (Phase.RECEIPT_OWED, Disposition.DELETED_ERROR)
+        assert actions[-1] == SendReceipt(Disposition.DELETED_ERROR, correction=False)
+        mail, _ = play(ReceiptSent(), mail=mail)
+        assert mail.phase is Phase.QUARANTINED
+        again = (Replay(), Recognised(Kind.FRAGMENT, wanted=True), Failed(reason))
+        mail, actions = play(*again, mail=mail)
+        assert mail.phase is Phase.QUARANTINED
+        assert not any(isinstance(action, SendReceipt) for action in actions), "it was said before"
+        mail, _ = play(Recognised(Kind.FRAGMENT), Failed(reason))
+        assert mail.phase is Phase.QUARANTINED
+
+
 def test_fragments_wait_for_their_siblings() -> None:
     mail, actions = play(Recognised(Kind.FRAGMENT))
     assert (mail.phase, mail.due, actions) == (Phase.FRAGMENT, None, [DeleteFromServer(), AwaitFragments()])
