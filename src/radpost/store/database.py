@@ -15,6 +15,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import QueuePool
 
 from radpost.errors import DISK_FULL, STORE_UNUSABLE, RadpostError
+from radpost.store import rows
 
 HEAD: Final = "0001"
 """The migration that this code needs."""
@@ -220,6 +221,7 @@ class Database:
         if group.broken:
             return
         if self._waiting and group.members < _MEMBERS:
+            group.leave_open()
             return
         self._group = None
         try:
@@ -259,24 +261,31 @@ class _Group:
         self.members = 1
         self.broken = False
         self._error: BaseException | None = None
-        self._done = threading.Event()
+        self._done: threading.Event | None = None
+
+    def leave_open(self) -> None:
+        """Leave the commit to a later member: those before it have to wait now."""
+        if self._done is None:
+            self._done = threading.Event()
 
     def end(self, error: BaseException | None) -> None:
         """Say that the transaction is durable, or lost."""
         self._error = error
         self.broken = error is not None
-        self._done.set()
+        if self._done is not None:
+            self._done.set()
 
     def wait(self) -> None:
         """Return when the transaction is durable; raise if it is lost."""
-        self._done.wait()
+        if self._done is not None:  # else the only member has committed itself
+            self._done.wait()
         if self._error is not None:
             raise _trouble(self._error) from self._error
 
 
 def _run(connection: Connection, command: str) -> None:
     """Run a command of the transaction by the driver itself: SQLAlchemy's way costs ten times as much."""
-    connection.connection.cursor().execute(command)
+    rows.raw(connection).cursor().execute(command)
 
 
 def _engine(path: Path) -> Engine:

@@ -23,8 +23,7 @@ from radpost.store.schema import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ArrivalRow:
+class ArrivalRow(rows.Row, frozen=True):
     """A raw mail that is durable here."""
 
     id: int
@@ -58,8 +57,7 @@ class ArrivalRow:
     ended_at: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class IncomingSetRow:
+class IncomingSetRow(rows.Row, frozen=True):
     """What is known of a partner's set."""
 
     partner: str
@@ -73,8 +71,7 @@ class IncomingSetRow:
     due_at: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class IncomingObjectRow:
+class IncomingObjectRow(rows.Row, frozen=True):
     """One object of an arrived mail."""
 
     arrival_id: int
@@ -100,8 +97,7 @@ class ReportedObject:
     code: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryRow:
+class DeliveryRow(rows.Row, frozen=True):
     """An object on its way to a destination, with the file and syntax that are to be sent."""
 
     id: int
@@ -131,8 +127,7 @@ class DeliveryRow:
     media_type: str
 
 
-@dataclass(frozen=True, slots=True)
-class ReceiptRow:
+class ReceiptRow(rows.Row, frozen=True):
     """A receipt that we owe or have sent."""
 
     id: int
@@ -167,8 +162,7 @@ class QuarantineRow:
     ended_at: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class MailboxEntryRow:
+class MailboxEntryRow(rows.Row, frozen=True):
     """A mail seen in a mailbox."""
 
     mailbox: str

@@ -38,8 +38,7 @@ class ObjectFacts:
     media_type: str
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectRow:
+class ObjectRow(rows.Row, frozen=True):
     """An object of the store."""
 
     id: int

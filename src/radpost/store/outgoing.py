@@ -1,7 +1,6 @@
 """Named statements about what leaves: collections, transmissions, mails, submissions."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, func, select, update
@@ -23,8 +22,7 @@ from radpost.store.schema import (
 from radpost.words import Priority
 
 
-@dataclass(frozen=True, slots=True)
-class CollectionRow:
+class CollectionRow(rows.Row, frozen=True):
     """A study that is being collected for a partner."""
 
     id: int
@@ -41,8 +39,7 @@ class CollectionRow:
     group_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(rows.Row, frozen=True):
     """An object of a collection or a mail, with the file that travels for it."""
 
     object_id: int
@@ -56,8 +53,7 @@ class Member:
     sop_instance_uid: str
 
 
-@dataclass(frozen=True, slots=True)
-class TransmissionRow:
+class TransmissionRow(rows.Row, frozen=True):
     """One job: a set of objects from us to one partner."""
 
     id: str
@@ -80,8 +76,7 @@ class TransmissionRow:
     ended_at: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class MailRow:
+class MailRow(rows.Row, frozen=True):
     """One mail of a transmission."""
 
     id: int
@@ -108,8 +103,7 @@ class MailRow:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class MailObjectRow:
+class MailObjectRow(rows.Row, frozen=True):
     """One object of a mail, with its truths (JSON: truth -> [yes or no, time, code])."""
 
     mail_id: int
@@ -124,8 +118,7 @@ class MailObjectRow:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class SubmissionRow:
+class SubmissionRow(rows.Row, frozen=True):
     """One message on the wire: ``head`` and the bytes ``start`` to ``end`` of a spool file."""
 
     id: int
@@ -154,8 +147,7 @@ class SubmissionRow:
     reply: str
 
 
-@dataclass(frozen=True, slots=True)
-class MessageRow:
+class MessageRow(rows.Row, frozen=True):
     """A Message-ID of ours, and whose mail it stood for."""
 
     message_id: str
@@ -754,8 +746,3 @@ def counts(connection: Connection) -> dict[str, int]:
     """Return how many transmissions stand in each state."""
     statement = select(transmission.c.state, func.count()).group_by(transmission.c.state)
     return {str(row[0]): int(row[1]) for row in connection.execute(statement)}
-
-
-def as_values(row: object) -> dict[str, Any]:
-    """Return a row value as a mapping, for listings."""
-    return asdict(row)  # type: ignore[call-overload,no-any-return]  # every row is a dataclass

@@ -10,6 +10,7 @@ from dataclasses import fields
 from functools import cache
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
+import msgspec
 from sqlalchemy import Column, Connection, Executable, Table, bindparam, insert, update
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.exc import IntegrityError
@@ -20,10 +21,15 @@ T = TypeVar("T")
 _KEY: Final = "where_"
 
 
+class Row(msgspec.Struct, frozen=True):
+    """A row that is read often: made by C, where a frozen dataclass sets one field after the other."""
+
+
 @cache
 def columns(table: Table, kind: type[Any]) -> tuple[Column[Any], ...]:
-    """Return the columns of ``table`` that the fields of the dataclass name, in their order."""
-    return tuple(table.c[item.name] for item in fields(kind))
+    """Return the columns of ``table`` that the fields of the row name, in their order."""
+    names = kind.__struct_fields__ if issubclass(kind, Row) else [item.name for item in fields(kind)]
+    return tuple(table.c[name] for name in names)
 
 
 def one(connection: Connection, kind: Callable[..., T], statement: Executable, **values: object) -> T | None:
@@ -36,6 +42,11 @@ def many(connection: Connection, kind: Callable[..., T], statement: Executable, 
     """Run a select whose columns are the fields of ``kind``; return all rows."""
     rows: Iterable[Any] = connection.execute(statement, values or None)
     return [kind(*row) for row in rows]
+
+
+def raw(connection: Connection) -> Any:
+    """Return the driver's own connection, without SQLAlchemy's wrapping of cursors."""
+    return connection.connection.dbapi_connection
 
 
 class _Compiled(NamedTuple):
@@ -71,7 +82,7 @@ class Statement:
         sql, names, fixed = self._compiled or self._compile(connection)
         places = [[row[name] if name in row else fixed[name] for name in names] for row in many]
         try:
-            connection.connection.cursor().executemany(sql, places)
+            raw(connection).cursor().executemany(sql, places)
         except connection.dialect.loaded_dbapi.IntegrityError as error:
             raise IntegrityError(sql, None, error) from error
 
@@ -83,7 +94,7 @@ class Statement:
     def _cursor(self, connection: Connection, values: Mapping[str, Any]) -> Any:
         sql, names, fixed = self._compiled or self._compile(connection)
         places = [values[name] if name in values else fixed[name] for name in names]
-        cursor = connection.connection.cursor()
+        cursor = raw(connection).cursor()
         try:
             cursor.execute(sql, places)
         except connection.dialect.loaded_dbapi.IntegrityError as error:

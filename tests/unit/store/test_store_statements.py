@@ -22,6 +22,7 @@ from sqlalchemy import Connection
 import radpost.store
 from radpost.store import incoming, objects, outgoing, partners, schema
 from radpost.store.database import Database
+from radpost.store.rows import Row
 from radpost.store.spool import Spool, Stored
 
 Statement = Callable[..., object]
@@ -88,7 +89,7 @@ def guess(kind: Any, name: str, statement: str, spool: Spool) -> object:
         with spool.writer() as writer:
             writer.write(b"x")
             return writer.commit()
-    if dataclasses.is_dataclass(kind):
+    if dataclasses.is_dataclass(kind) or (isinstance(kind, type) and issubclass(kind, Row)):
         hints = typing.get_type_hints(kind)
         return kind(**{key: guess(hint, key, statement, spool) for key, hint in hints.items()})  # type: ignore[operator]  # a class
     simple: dict[Any, object] = {str: "x", int: 1, float: 5.0, bool: True, bytes: b"x"}
