@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Final
 
 from radpost.dicom.scp import ServerConfig, StorageServer
@@ -28,6 +27,7 @@ from radpost.gateway.settling import Settler
 from radpost.gateway.site import Bell, Site, listen_for_wakes, open_site
 from radpost.gateway.submitting import Submitter
 from radpost.gateway.timing import Timekeeper
+from radpost.gateway.workers import Claims, open_step, step_of
 from radpost.store import outgoing
 
 IDLE_SECONDS: Final = 1.0
@@ -36,42 +36,8 @@ RESTART_SECONDS: Final = 1.0
 STOP_SECONDS: Final = 10.0
 ROOM_FOR_SPEED: Final = 500_000_000
 """Free space beyond the reserve from which some of it may be spent on preallocation."""
-REST_SECONDS: Final = 30.0
 DELETE_PAUSE_SECONDS: Final = 0.3
 """So long after a mail has been dealt with its mailbox is told: many are deleted there by one command."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Claims:
-    """What the workers of one kind have taken; in memory, because a crash must give it back."""
-
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    taken: set[int] = field(default_factory=set)
-    resting: dict[int, float] = field(default_factory=dict)
-    """Rows whose work failed in a way that nobody foresaw, and until when they wait."""
-
-    def frozen(self) -> frozenset[int]:
-        now = time.monotonic()
-        with self.lock:
-            for number in [one for one, until in self.resting.items() if now >= until]:
-                del self.resting[number]
-                self.taken.discard(number)
-            return frozenset(self.taken)
-
-    def take(self, number: int) -> bool:
-        with self.lock:
-            if number in self.taken:
-                return False
-            self.taken.add(number)
-            return True
-
-    def give(self, number: int) -> None:
-        with self.lock:
-            self.taken.discard(number)
-
-    def rest(self, number: int) -> None:
-        with self.lock:
-            self.resting[number] = time.monotonic() + REST_SECONDS
 
 
 class Gateway:
@@ -96,7 +62,6 @@ class Gateway:
         self._settler = Settler(site.database, site.spool)
         self._scp = self._storage_server()
         self._lock_file = -1
-        self._claims: dict[int, _Claims] = {}
 
     @property
     def dicom_port(self) -> int | None:
@@ -118,13 +83,15 @@ class Gateway:
         bells = site.bells
         limits = site.config.limits
         self._run("collect", bells.collect, self._collect)
+        seal = step_of(self._sealer, Claims(site.log), bells.seal, bells.submit)
         for number in range(limits.seal_workers):
-            self._run(f"seal-{number}", bells.seal, self._worker(self._sealer, bells.seal, bells.submit))
+            self._run(f"seal-{number}", bells.seal, seal)
         connections = site.config.submission.connections if site.config.submission else 2
         for number in range(connections):
             self._run(f"submit-{number}", bells.submit, self._submitter.step)
+        opens = open_step(self._processor, Claims(site.log), bells.open)
         for number in range(limits.open_workers):
-            self._run(f"open-{number}", bells.open, self._opener())
+            self._run(f"open-{number}", bells.open, opens)
         bells.deliver.pass_to([Bell() for _ in self._deliverers])
         for deliverer, bell in zip(self._deliverers, bells.deliver.passed_to, strict=True):
             self._run(f"deliver-{deliverer.name}", bell, deliverer.step)
@@ -207,39 +174,6 @@ class Gateway:
         self._submitter.recover_lost()
         self._stopping.wait(0.2)
         return False
-
-    def _opener(self) -> Callable[[], bool]:
-        step = self._worker(self._processor, self.site.bells.open, None)
-
-        def run() -> bool:
-            return step() or self._processor.join_due() > 0
-
-        return run
-
-    def _worker(self, room: "Sealer | Processor", bell: Bell, then: Bell | None) -> Callable[[], bool]:
-        claims = self._claims.setdefault(id(room), _Claims())
-
-        def run() -> bool:
-            found = room.next(2, claims.frozen())
-            for row in found:
-                if not claims.take(row.id):
-                    continue
-                if len(found) > 1:
-                    bell.ring()
-                try:
-                    room.work(row)  # type: ignore[arg-type]  # each room takes the rows it gave
-                except Exception:
-                    # not given back at once: the rows behind it have their turn first
-                    self.site.log.exception("work failed inside", row=row.id)
-                    claims.rest(row.id)
-                else:
-                    claims.give(row.id)
-                if then is not None:
-                    then.ring()
-                return True
-            return False
-
-        return run
 
     # --- machinery --------------------------------------------------------------------------------------
 

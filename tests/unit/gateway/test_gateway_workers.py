@@ -10,13 +10,17 @@ from radpost.errors import INTERNAL
 from radpost.gateway.partners import Switches
 from radpost.gateway.service import Gateway
 from radpost.gateway.site import Bell
-from radpost.store import outgoing
-from radpost.testing.house import Pair
+from radpost.gateway.workers import Claims, open_step, step_of
+from radpost.store import incoming, outgoing
+from radpost.testing.house import House, Pair
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from sqlalchemy import Connection
+
+    from radpost.gateway.receipting import Reported
     from radpost.store.incoming import ArrivalRow
 
 
@@ -73,7 +77,7 @@ def test_invariant_5_a_row_whose_work_always_fails_stops_no_other(
         honest(row)
 
     monkeypatch.setattr(sealer, "work", work)
-    step = gateway._worker(sealer, Bell(), None)
+    step = step_of(sealer, Claims(a.site.log), Bell(), Bell())
     for _ in range(6):
         step()
     assert [mail.state for mail in a.mails()] == ["planned", "sealed", "sealed"]
@@ -163,3 +167,64 @@ def test_mailboxes_are_woken_by_the_bell_only(make_pair: "Callable[..., Pair]") 
     time.sleep(0.2)
     assert len(rung) == 1
     gateway.request_stop()
+
+
+def receipts_at(pair: "Pair", objects: "list[Path]") -> House:
+    """Send objects one by one; return the sender with the receipts in clear that came back."""
+    a, b = pair.a, pair.b
+    a.collect(objects, "b")
+    a.seal()
+    for _, data in a.submit():
+        b.receive(data)
+    b.process()
+    for data in b.answer():
+        a.receive(data)
+    return a
+
+
+def arrivals(house: House) -> dict[str, int]:
+    """Return how many mails that came in stand in each state."""
+    with house.site.database.read() as connection:
+        return incoming.counts(connection)
+
+
+def test_receipts_in_clear_are_applied_together(
+    make_pair: "Callable[..., Pair]", study: "Callable[..., list[Path]]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = receipts_at(make_pair(switches=Switches(trust_unsigned_receipts=True)), study(5))
+    commits: list[int] = []
+    apply_receipt = a.receipts.apply_receipt
+
+    def apply(connection: "Connection", reported: "Reported", now: float) -> bool:
+        commits.append(id(connection))
+        return apply_receipt(connection, reported, now)
+
+    monkeypatch.setattr(a.receipts, "apply_receipt", apply)
+    monkeypatch.setattr(a.processor, "work", None)  # nobody needs it
+    step = open_step(a.processor, Claims(a.site.log), Bell())
+    assert step()
+    assert not step()
+    assert len(commits) == 5
+    assert [mail.state for mail in a.mails()] == ["confirmed (unsigned)"] * 5
+    assert arrivals(a) == {"done": 5}
+
+
+def test_invariant_5_a_bad_receipt_among_others_spoils_none(
+    make_pair: "Callable[..., Pair]", study: "Callable[..., list[Path]]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = receipts_at(make_pair(switches=Switches(trust_unsigned_receipts=True)), study(4))
+    bad = a.mails()[1].message_id
+    apply_receipt = a.receipts.apply_receipt
+
+    def apply(connection: "Connection", reported: "Reported", now: float) -> bool:
+        if reported.mdn.original_message_id == bad:
+            raise ValueError
+        return apply_receipt(connection, reported, now)
+
+    monkeypatch.setattr(a.receipts, "apply_receipt", apply)
+    step = open_step(a.processor, Claims(a.site.log), Bell())
+    while step():
+        pass
+    states = [mail.state for mail in a.mails()]
+    assert states == ["confirmed (unsigned)", "on server", *["confirmed (unsigned)"] * 2]
+    assert arrivals(a) == {"done": 3, "quarantined": 1}
