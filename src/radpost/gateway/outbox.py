@@ -5,7 +5,7 @@ timeline and the alarms are committed together (DESIGN 4); work follows from the
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -63,15 +63,23 @@ class Outbox:
         )
 
     def mail_event(
-        self, connection: Connection, mail_id: int, event: mail_machine.OutgoingEvent, now: float
+        self,
+        connection: Connection,
+        mail: int | outgoing.MailRow,
+        event: mail_machine.OutgoingEvent,
+        now: float,
+        **also: object,
     ) -> OutgoingMail:
-        """Feed one event to a mail; return its new state."""
-        row = outgoing.get_mail(connection, mail_id)
+        """Feed one event to a mail, by its number or as read in this transaction; return its new state.
+
+        ``also`` is what else is stored in its row.
+        """
+        row = outgoing.get_mail(connection, mail) if isinstance(mail, int) else mail
         before = machines.load(OutgoingMail, row.machine)
         partner = self._partner(row.partner)
         policy = self.policy(partner)
         after, actions = mail_machine.decide(before, event, now, policy, self.site.random())
-        self._store_mail(connection, row, before, after, actions, now)
+        self._store_mail(connection, row, before, after, actions, now, also)
         for action in actions:
             self._mail_action(connection, row, action, now)
         moved = transmission_machine.moved(before, after)
@@ -176,8 +184,10 @@ class Outbox:
         after: OutgoingMail,
         actions: Sequence[mail_machine.OutgoingAction],
         now: float,
+        also: Mapping[str, object],
     ) -> None:
         values: dict[str, object] = {
+            **also,
             "machine": machines.dump(after),
             "state": after.phase.value,
             "due_at": after.due,

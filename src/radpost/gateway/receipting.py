@@ -84,9 +84,13 @@ class Receipts:
         """Write the receipts that are owed into the outbox; return how many."""
         now = self._site.clock()
         with self._site.database.read() as connection:
-            rows = incoming.due_receipts(connection, now, 50)
-            if rows and now - rows[0].created_at < PATIENCE_SECONDS and incoming.data_waits(connection, now):
+            oldest = incoming.due_receipts(connection, now, 1)
+            if not oldest:
+                return 0
+            young = now - oldest[0].created_at < PATIENCE_SECONDS
+            if young and incoming.data_waits(connection, now):
                 return 0  # the bell rings when the next mail is processed
+            rows = incoming.due_receipts(connection, now, 50)
         written = []
         for row in rows:
             try:
@@ -266,8 +270,9 @@ class Receipts:
         event = mail_machine.ReceiptArrived(
             generation=found.generation, outcome=outcome, signed=reported.signed, matched=matched
         )
-        before = machines.load(OutgoingMail, outgoing.get_mail(connection, found.mail_id).machine)
-        after = self._outbox.mail_event(connection, found.mail_id, event, now)
+        row = outgoing.get_mail(connection, found.mail_id)
+        before = machines.load(OutgoingMail, row.machine)
+        after = self._outbox.mail_event(connection, row, event, now)
         if matched and _is_news(outcome, found.generation, before, after):
             said = str(disposition) + ("" if reported.signed else UNSIGNED)
             if reported.signed or before.phase is not mail_machine.Phase.CONFIRMED:

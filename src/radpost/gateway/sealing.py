@@ -176,27 +176,22 @@ class Sealer:
             pieces = self._fragments(written.stored, limit)
         with self._site.database.write() as connection:
             objects.put_blob(connection, self._site.spool, written.stored, now)
-            machine = machines.load(OutgoingMail, outgoing.get_mail(connection, row.id).machine)
+            fresh = outgoing.get_mail(connection, row.id)
+            generation = machines.load(OutgoingMail, fresh.machine).generation
             outgoing.add_message(
-                connection,
-                letter.message_id,
-                row.id,
-                partner.name,
-                partner.address,
-                machine.generation,
-                now,
+                connection, letter.message_id, row.id, partner.name, partner.address, generation, now
             )
-            self._submissions(connection, row, partner, written.stored, pieces, now)
-            outgoing.update_mail(
+            self._submissions(connection, fresh, partner, written.stored, pieces, now)
+            self._outbox.mail_event(
                 connection,
-                row.id,
+                fresh,
+                Sealed(written.stored.size, len(pieces)),
+                now,
                 message_id=letter.message_id,
                 sealed_sha256=written.stored.sha256,
                 size=written.stored.size,
                 sealed_at=now,
             )
-            event = Sealed(written.stored.size, len(pieces))
-            self._outbox.mail_event(connection, row.id, event, now)
 
     def _cut(self, row: MailRow) -> None:
         """Cut the same sealed bytes in smaller fragments than before (RFC 2046 5.2.2)."""
@@ -206,8 +201,9 @@ class Sealer:
         pieces = self._fragments(stored, self._limit(partner, row) or row.size // 2)
         now = self._site.clock()
         with self._site.database.write() as connection:
-            self._submissions(connection, row, partner, stored, pieces, now)
-            self._outbox.mail_event(connection, row.id, Sealed(stored.size, len(pieces)), now)
+            fresh = outgoing.get_mail(connection, row.id)
+            self._submissions(connection, fresh, partner, stored, pieces, now)
+            self._outbox.mail_event(connection, fresh, Sealed(stored.size, len(pieces)), now)
 
     def _limit(self, partner: Partner, row: MailRow) -> int | None:
         """Return the largest message for this partner and its server; None while nobody said one."""
@@ -254,7 +250,7 @@ class Sealer:
         now: float,
     ) -> None:
         fresh = submission_machine.Submission(not_before=now)
-        machine = machines.load(OutgoingMail, outgoing.get_mail(connection, row.id).machine)
+        machine = machines.load(OutgoingMail, row.machine)
         for piece in pieces:
             if piece.head is not None:
                 outgoing.add_message(

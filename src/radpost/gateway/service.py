@@ -36,6 +36,7 @@ RESTART_SECONDS: Final = 1.0
 STOP_SECONDS: Final = 10.0
 ROOM_FOR_SPEED: Final = 500_000_000
 """Free space beyond the reserve from which some of it may be spent on preallocation."""
+RECEIPTS_PAUSE_SECONDS: Final = 0.1
 DELETE_PAUSE_SECONDS: Final = 0.3
 """So long after a mail has been dealt with its mailbox is told: many are deleted there by one command."""
 
@@ -95,7 +96,7 @@ class Gateway:
         bells.deliver.pass_to([Bell() for _ in self._deliverers])
         for deliverer, bell in zip(self._deliverers, bells.deliver.passed_to, strict=True):
             self._run(f"deliver-{deliverer.name}", bell, deliverer.step)
-        self._run("receipts", bells.receipts, lambda: self._receipts.write_due() > 0)
+        self._run("receipts", bells.receipts, self._write_receipts)
         self._run("timers", bells.timers, self._time)
         if site.config.pacs is not None:
             self._run("retrieve", bells.retrieve, self._retriever.step)
@@ -167,6 +168,13 @@ class Gateway:
     def _prepare_keys(self) -> None:
         with suppress(Exception):  # whoever needs a key meets the same fault, and tells of it
             self.site.keys.ring()
+
+    def _write_receipts(self) -> bool:
+        if self._receipts.write_due():
+            return True
+        # what is owed by then is written together
+        self._stopping.wait(RECEIPTS_PAUSE_SECONDS)
+        return False
 
     def _time(self) -> bool:
         self._timekeeper.step()

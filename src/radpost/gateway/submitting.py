@@ -124,27 +124,24 @@ class Submitter:
     def _take(self, most: int) -> list[SubmissionRow]:
         """Take what goes next over one route."""
         now = self._site.clock()
-        with self._lock:
-            with self._site.database.read() as connection:
-                names = outgoing.routes_due(connection)
-            for name in names:
+        with self._lock, self._site.database.read() as connection:
+            for name in outgoing.routes_due(connection):
                 if not self._route(name).usable(now):
                     continue
-                rows = self._next(name, now, most)
+                rows = self._next(connection, name, now, most)
                 if rows:
                     self._taken.update([row.id for row in rows])
                     return rows
         return []
 
-    def _next(self, route: str, now: float, most: int) -> list[SubmissionRow]:
+    def _next(self, connection: Connection, route: str, now: float, most: int) -> list[SubmissionRow]:
         """Return what goes next; behind the mails of a partner without credit those of others are found."""
         refused: set[str] = set()
         ahead = LOOK_AHEAD + len(self._taken)
         while True:
-            with self._site.database.read() as connection:
-                rows = outgoing.next_submissions(connection, route, now, ahead, refused)
-                free = [row for row in rows if row.id not in self._taken]
-                found = self._picked(connection, free, now, most, refused)
+            rows = outgoing.next_submissions(connection, route, now, ahead, refused)
+            free = [row for row in rows if row.id not in self._taken]
+            found = self._picked(connection, free, now, most, refused)
             if len(free) > len(found) > 0:
                 self._site.bells.submit.ring()  # for the next worker
             if found or len(rows) < ahead:
