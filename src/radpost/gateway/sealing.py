@@ -106,11 +106,12 @@ class Sealer:
             members = outgoing.mail_members(connection, row.id)
             job = outgoing.get_transmission(connection, row.transmission_id)
             first = outgoing.first_position(connection, row.id)
+            known = self._known_limit(connection, partner)
         assert job is not None, "mails are removed only with their transmission"
         letter = self._letter(row, partner, members, job.study_uid, first)
         self._site.spool.require_space(row.bytes)
         written = self._write(letter, partner)
-        self._commit(row, partner, letter, written)
+        self._commit(row, partner, letter, written, known)
         for member in members:
             self._site.spool.leave(member.file_sha256)
 
@@ -168,9 +169,9 @@ class Sealer:
             writer.write(envelope.tail)
             return _Written(writer.commit(), letter.message_id)
 
-    def _commit(self, row: MailRow, partner: Partner, letter: Letter, written: _Written) -> None:
+    def _commit(self, row: MailRow, partner: Partner, letter: Letter, written: _Written, known: int) -> None:
         now = self._site.clock()
-        limit = self._limit(partner, row)
+        limit = self._limit(partner, row, known)
         pieces = [_Piece(letter.message_id, None, 0, written.stored.size)]
         if limit is not None and written.stored.size > limit:
             pieces = self._fragments(written.stored, limit)
@@ -198,20 +199,28 @@ class Sealer:
         partner = self._site.partners.by_name(row.partner)
         assert row.sealed_sha256 is not None, "a mail to be cut has been sealed"
         stored = Stored(row.sealed_sha256, row.size)
-        pieces = self._fragments(stored, self._limit(partner, row) or row.size // 2)
+        with self._site.database.read() as connection:
+            known = self._known_limit(connection, partner)
+        pieces = self._fragments(stored, self._limit(partner, row, known) or row.size // 2)
         now = self._site.clock()
         with self._site.database.write() as connection:
             fresh = outgoing.get_mail(connection, row.id)
             self._submissions(connection, fresh, partner, stored, pieces, now)
             self._outbox.mail_event(connection, fresh, Sealed(stored.size, len(pieces)), now)
 
-    def _limit(self, partner: Partner, row: MailRow) -> int | None:
-        """Return the largest message for this partner and its server; None while nobody said one."""
+    @staticmethod
+    def _known_limit(connection: Connection, partner: Partner) -> int:
+        """Return the largest message that the partner's server said it takes, 0 if it said none."""
+        return int(journal.recall(connection, f"size {route_of(partner)}") or 0)
+
+    def _limit(self, partner: Partner, row: MailRow, known: int) -> int | None:
+        """Return the largest message for this partner; None while nobody said one.
+
+        ``known`` is what its server said, or 0.
+        """
         if not partner.switches.partial:
             return None
-        with self._site.database.read() as connection:
-            known = journal.recall(connection, f"size {route_of(partner)}")
-        limits = [partner.switches.max_mail_size, int(known or 0)]
+        limits = [partner.switches.max_mail_size, known]
         if self._site.config.submission is not None:
             limits.append(self._site.config.submission.max_mail_size)
         smallest = min(limit for limit in limits if limit > 0)

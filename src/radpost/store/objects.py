@@ -149,7 +149,7 @@ def put_blob(
         "segment_offset": record.offset if record else None,
     }
     _PUT_BLOB.run(connection, values)
-    if not spool.path(stored.sha256).exists():
+    if not spool.has(stored.sha256):
         raise RadpostError(STORE_UNUSABLE, "the spool file was collected meanwhile; try again")
 
 

@@ -91,6 +91,10 @@ class Spool:
         """Return where the file with this hash stands."""
         return self._objects / sha256[:2] / sha256
 
+    def has(self, sha256: str) -> bool:
+        """Tell whether the file with this hash is there."""
+        return os.path.exists(f"{self._objects}/{sha256[:2]}/{sha256}")  # noqa: PTH110  asked for each mail
+
     def open(self, sha256: str) -> BinaryIO:
         """Open a stored file for reading; a missing one is a damaged store."""
         try:
