@@ -349,6 +349,13 @@ RETRIEVE_INCOMPLETE = _r(
     "The PACS did not hand out all objects of the study; it is asked again, then what came is sent.",
     "Das PACS gab nicht alle Objekte der Studie heraus; es wird erneut gefragt, dann das Erhaltene gesendet.",
 )
+NO_DESTINATION = _r(
+    418,
+    "no-destination",
+    Side.US,
+    "No destination takes these objects; they stay here. Add a [[destination]], restart: they go there.",
+    "Kein Ziel nimmt diese Objekte; sie bleiben hier. Ergänzen Sie ein [[destination]], starten Sie neu.",
+)
 
 # 500 sets
 INCOMPLETE_SET = _r(

@@ -258,7 +258,7 @@ def _truth(truth: TruthView) -> str:
 
 def _places(deliveries: Sequence[DeliveryView]) -> str:
     return ", ".join(
-        f"{item.destination}: {item.state}"
+        f"{item.destination or 'no destination'}: {item.state}"
         + (f" {item.status}" if item.status not in {"", "0000"} else "")
         + (" (converted)" if item.changed else "")
         for item in deliveries
@@ -266,7 +266,7 @@ def _places(deliveries: Sequence[DeliveryView]) -> str:
 
 
 def _states(deliveries: Sequence[DeliveryView]) -> str:
-    return ", ".join(f"{item.destination}: {item.state}" for item in deliveries)
+    return ", ".join(f"{item.destination or 'no destination'}: {item.state}" for item in deliveries)
 
 
 def _print_timeline(steps: Sequence[Step], *, everything: bool) -> None:

@@ -94,6 +94,7 @@ def _facts(view: Overview) -> dict[str, object]:
         (overdue.incomplete_sets, "incomplete sets"),
         (overdue.mail_servers, "mails that no server has taken yet"),
         (overdue.deliveries, "objects not delivered"),
+        (overdue.unplaced, "objects without a destination"),
     ]
     facts: dict[str, object] = {
         "institution": f"{view.institution} <{view.address}>",

@@ -32,6 +32,7 @@ class DeliveryView:
     """An object on its way to a destination."""
 
     destination: str
+    """Empty for an object that no destination takes."""
     state: str
     attempts: int
     due_at: float | None
@@ -268,7 +269,10 @@ def _reasons(
             found[row.code] = explained(row.code, language, detail=row.detail)
     for item in objects:
         codes = [(item.code, "")]
-        codes += [(one.code, f"{one.destination}: {one.detail}") for one in item.deliveries]
+        codes += [
+            (one.code, f"{one.destination}: {one.detail}" if one.destination else "")
+            for one in item.deliveries
+        ]
         for code, detail in codes:
             if code is not None and code not in found:
                 found[code] = explained(code, language, detail=detail)

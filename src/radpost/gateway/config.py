@@ -80,11 +80,14 @@ class Pacs(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Destination(Struct, frozen=True, forbid_unknown_fields=True):
-    """Where received objects go; ``takes`` says which: DICOM objects, other documents, or all."""
+    """Where received objects go; ``takes`` says which: DICOM objects, other documents, all, or the rest.
+
+    The rest is what no other destination takes.
+    """
 
     name: SectionName
     kind: Literal["dicom", "folder", "program"]
-    takes: Literal["dicom", "other", "all"] = "dicom"
+    takes: Literal["dicom", "other", "all", "rest"] = "dicom"
     ae_title: str = ""
     host: str = ""
     port: int = 0

@@ -19,13 +19,14 @@ from urllib.parse import urlsplit
 from radpost.errors import (
     CONFIG_INVALID,
     FOLDER_UNUSABLE,
+    NO_DESTINATION,
     OWN_KEY_UNUSABLE,
     PROGRAM_MISSING,
     SERVER_UNREACHABLE,
     STORE_UNUSABLE,
     RadpostError,
 )
-from radpost.gateway import doctor_servers, keyring
+from radpost.gateway import doctor_servers, keyring, placing
 from radpost.gateway.config import Account, Config, Destination, is_loopback
 from radpost.gateway.phrases import Language, say
 from radpost.gateway.site import Site, open_site, wake
@@ -341,9 +342,25 @@ def _dicom_in(site: Site, language: Language) -> Iterator[Check]:
             yield Check("DICOM in", where, "warning", "no stations", say("no-stations", language), 408)
         else:
             yield Check("DICOM in", where, "ok", f"{len(dicom.stations)} stations may send")
-    if not any(item.takes in {"dicom", "all"} for item in site.config.destination):
-        remedy = say("no-destination", language)
-        yield Check("destinations", "DICOM", "warning", "none takes DICOM objects", remedy)
+    yield from _places(site, language)
+
+
+def _places(site: Site, language: Language) -> Iterator[Check]:
+    """Look whether what partners send has a place to go: nothing may wait unseen (invariant 4)."""
+    rules = {partner.name: partner.settings.destination for partner in site.partners.all()}
+    for kind, what, key in (("dicom", "DICOM", "no-destination"), ("other", "documents", "no-documents")):
+        without = [name for name, rule in rules.items() if not placing.destinations(site.config, rule, kind)]
+        if without or not placing.destinations(site.config, (), kind):
+            found = f"none takes {what}" + (f" of {', '.join(without)}" if without else "")
+            grave = bool(without) and kind == "dicom"
+            yield Check(
+                "destinations",
+                what,
+                "failed" if grave else "warning",
+                found,
+                say(key, language),
+                NO_DESTINATION.code,
+            )
 
 
 def _handover(site: Site, item: Destination, language: Language) -> Check:

@@ -14,7 +14,7 @@ from radpost.agit import names
 from radpost.agit.opening import Part
 from radpost.dicom.identity import Identity, identify
 from radpost.errors import CONFIG_INVALID, DICOM_INVALID, VERSION_CONFLICT, RadpostError, Reason
-from radpost.gateway import machines
+from radpost.gateway import placing
 from radpost.gateway.alarms import write_records
 from radpost.gateway.config import Destination
 from radpost.gateway.ingest import facts_of
@@ -23,10 +23,8 @@ from radpost.gateway.site import Site
 from radpost.store import incoming, journal, objects
 from radpost.store.objects import ObjectFacts, ObjectRow
 from radpost.store.spool import Stored, trouble
-from radpost.transfer import delivery as delivery_machine
 from radpost.transfer import incoming as incoming_machine
 from radpost.transfer.actions import Alarm
-from radpost.words import Priority
 
 NAME_LIMIT: Final = 200
 
@@ -85,8 +83,9 @@ class Importer:
         """Note all objects of a mail and order their deliveries; one transaction with the mail's state."""
         self._check_rule(connection, partner, now)
         rows: list[dict[str, object]] = []
-        remarks = False
         reason: Reason | None = None
+        places: dict[str, list[Destination]] = {}
+        unplaced: set[str] = set()
         for position, item in enumerate(prepared, 1):
             objects.put_blob(
                 connection, self._site.spool, Stored(item.facts.file_sha256, item.facts.size), now
@@ -97,11 +96,18 @@ class Importer:
                 objects.release_blob(connection, item.facts.file_sha256, now)
             other_content = put.new and bool(put.versions)
             remark = VERSION_CONFLICT if other_content else item.remark
+            reason = reason if reason is VERSION_CONFLICT else remark or reason
             if other_content:
-                remarks, reason = True, VERSION_CONFLICT
                 alarm = Alarm(VERSION_CONFLICT)
                 write_records(connection, [alarm], f"study {item.study_uid or 'unassigned'}", now)
-            self._order(connection, partner, item, put, now, new_version=other_content)
+            kind = item.facts.kind
+            arrived = placing.Arrived(
+                put.id, kind, item.study_uid, item.name, new=put.new, new_version=other_content
+            )
+            if kind not in places:
+                places[kind] = placing.destinations(self._site.config, partner.settings.destination, kind)
+            if not placing.order(connection, partner.name, arrived, places[kind], now):
+                unplaced.add(kind)
             rows.append(
                 {
                     "arrival_id": arrival_id,
@@ -118,7 +124,9 @@ class Importer:
             )
         if rows:
             incoming.add_objects(connection, rows)
-        return incoming_machine.Imported(stored=len(rows), remarks=remarks, reason=reason)
+        for kind in sorted(unplaced):
+            placing.alarm(connection, kind, now)
+        return incoming_machine.Imported(stored=len(rows), remarks=reason is not None, reason=reason)
 
     def _check_rule(self, connection: Connection, partner: Partner, now: float) -> None:
         """Alarm if the partner's rule names destinations that the configuration does not have (any more)."""
@@ -132,52 +140,11 @@ class Importer:
         elif chosen:
             journal.end_alarm(connection, CONFIG_INVALID.code, subject, now)
 
-    def destinations(self, partner: Partner, kind: str) -> list[Destination]:
-        """Return where an object of this partner goes: the partner's rule, and what destinations take."""
-        chosen = partner.settings.destination
-        wanted = "dicom" if kind == "dicom" else "other"
-        return [
-            item
-            for item in self._site.config.destination
-            if item.takes in {wanted, "all"} and (not chosen or item.name in chosen)
-        ]
-
     def _put(self, connection: Connection, item: Prepared, now: float) -> objects.Put:
         if item.same_as is not None:
             journal.note(connection, "present in another transfer syntax", now)
             return objects.Put(item.same_as.id, new=False, file_sha256=item.same_as.file_sha256)
         return objects.put(connection, item.facts, now)
-
-    def _order(
-        self,
-        connection: Connection,
-        partner: Partner,
-        item: Prepared,
-        put: objects.Put,
-        now: float,
-        *,
-        new_version: bool,
-    ) -> None:
-        values = []
-        for destination in self.destinations(partner, item.facts.kind):
-            rule = delivery_machine.VersionRule(destination.versions)
-            state, _ = delivery_machine.due(now, new_version=new_version, rule=rule)
-            values.append(
-                {
-                    "object_id": put.id,
-                    "destination": destination.name,
-                    "partner": partner.name,
-                    "study_uid": item.study_uid,
-                    "name": item.name,
-                    "state": state.phase.value,
-                    "machine": machines.dump(state),
-                    "priority": Priority.ROUTINE.value,
-                    "due_at": state.due,
-                    "created_at": now,
-                }
-            )
-        if values:
-            incoming.add_deliveries(connection, values)
 
     def _prepare(self, part: Part) -> Prepared:
         path = self._site.spool.temporary()

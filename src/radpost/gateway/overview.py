@@ -97,11 +97,13 @@ class Overdue:
     """Messages that were tried in vain and still wait."""
     deliveries: int = 0
     """Objects that a destination refused, or that are held for a person."""
+    unplaced: int = 0
+    """Objects that no destination takes."""
 
     @property
     def total(self) -> int:
         """Return the sum."""
-        return self.receipts + self.incomplete_sets + self.mail_servers + self.deliveries
+        return self.receipts + self.incomplete_sets + self.mail_servers + self.deliveries + self.unplaced
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +156,7 @@ def overview(site: Site) -> Overview:
                 incomplete_sets=lookups.incomplete_sets(connection),
                 mail_servers=lookups.delayed_messages(connection),
                 deliveries=sum(row[3] for row in lookups.failed_deliveries(connection)),
+                unplaced=incoming.unplaced_count(connection),
             ),
             quarantine_entries=entries,
             quarantine_foreign=letters,
@@ -185,6 +188,7 @@ def advice(view: Overview, language: Language) -> tuple[str, ...]:
         ("receipts-overdue", bool(view.overdue.receipts)),
         ("incomplete-sets", bool(view.overdue.incomplete_sets)),
         ("not-delivered", bool(view.overdue.deliveries)),
+        ("unplaced", bool(view.overdue.unplaced)),
         ("quarantine", bool(view.quarantine_entries)),
         (
             "server-down",

@@ -22,6 +22,10 @@ _SENTENCES: Final[dict[str, tuple[str, str]]] = {
         "A destination did not take objects: see 'radpost show', then 'radpost retry --delivery NAME'.",
         "Ein Ziel nahm Objekte nicht an: siehe 'radpost show', danach 'radpost retry --delivery NAME'.",
     ),
+    "unplaced": (
+        "Objects have come that no destination takes: add a [[destination]], then restart 'radpost run'.",
+        "Es kamen Objekte, die kein Ziel nimmt: ergänzen Sie ein [[destination]]; 'radpost run' neu starten.",
+    ),
     "quarantine": (
         "Mails lie in quarantine: see 'radpost quarantine list'.",
         "Mails liegen in Quarantäne: siehe 'radpost quarantine list'.",
@@ -170,6 +174,10 @@ _SENTENCES: Final[dict[str, tuple[str, str]]] = {
     "no-destination": (
         "received DICOM objects stay here: add a [[destination]] that takes them",
         "empfangene DICOM-Objekte bleiben hier: ergänzen Sie ein [[destination]], das sie nimmt",
+    ),
+    "no-documents": (
+        'documents and damaged objects stay here: add a [[destination]] with takes = "rest"',
+        'Dokumente und beschädigte Objekte bleiben hier: ergänzen Sie ein [[destination]] mit takes = "rest"',
     ),
     "no-program": (
         "the program does not exist or may not be executed; correct 'command'",

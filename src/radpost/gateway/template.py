@@ -51,10 +51,11 @@ allow_any_station = false     # true admits every calling AE title; better to li
 # addresses = ["10.1.2.10"]   # from where it sends to us; empty: from 'host' alone
 
 # --- Where received objects go --------------------------------------------------------------------------
+# What no destination takes stays in Radpost and raises an alarm, until there is one that takes it.
 # [[destination]]
 # name = "pacs"
 # kind = "dicom"              # "dicom", "folder" or "program"
-# takes = "dicom"             # "dicom", "other" (documents) or "all"
+# takes = "dicom"             # "dicom", "other" (documents), "all", or "rest": what no other takes
 # ae_title = "PACS"
 # host = "10.1.2.10"
 # port = 104
@@ -62,9 +63,9 @@ allow_any_station = false     # true admits every calling AE title; better to li
 # versions = "deliver"        # same SOP Instance UID, other content: "deliver" or "hold" for a person
 
 [[destination]]
-name = "documents"
+name = "received"
 kind = "folder"
-takes = "other"
+takes = "rest"                # everything, until a PACS above takes the DICOM objects; then what it does not
 path = "received"
 
 # [[destination]]

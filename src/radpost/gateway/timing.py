@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from radpost.gateway import foreign, machines
+from radpost.gateway import foreign, machines, placing
 from radpost.gateway.alarms import write_records
 from radpost.gateway.joining import Joiner
 from radpost.gateway.outbox import Outbox
@@ -40,6 +40,9 @@ class Timekeeper:
         self._joiner.give_up_due(now)
         if not 0 <= now - self._cleaned_at < CLEAN_EVERY_SECONDS:  # a clock may be set back
             self._cleaned_at = now
+            with self._alone(work="objects without a destination"):
+                placing.place(self._site, now)
+                placing.watch(self._site, now)
             with self._alone(work="foreign mails"):
                 foreign.expire(self._site, now)
             cleaning.collect(self._site.database, self._site.spool, now, GRACE_SECONDS)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
@@ -340,8 +340,7 @@ _PUT_ENTRY = rows.upsert(mailbox_entry, "mailbox", "validity", "uid")
 _PUT_SET = rows.upsert(incoming_set, "partner", "set_id", keep=("first_at",))
 _PUT_ASSEMBLY = rows.upsert(assembly, "from_address", "fragment_id")
 _PUT_OBJECT = rows.upsert(incoming_object, "arrival_id", "position")
-_ADD_DELIVERY = rows.insert_new(
-    delivery,
+_NEW_DELIVERY = (
     "object_id",
     "destination",
     "partner",
@@ -352,6 +351,21 @@ _ADD_DELIVERY = rows.insert_new(
     "priority",
     "due_at",
     "created_at",
+)
+_ADD_DELIVERY = rows.insert_new(delivery, *_NEW_DELIVERY)
+NOWHERE: Final = ""
+"""The name of the destination in the row of an object that has none."""
+_UNPLACED = (delivery.c.state == "undeliverable") & (delivery.c.destination == NOWHERE)
+_ADD_UNPLACED = rows.insert_new(delivery, *_NEW_DELIVERY, "code")
+_REMOVE_UNPLACED = rows.Statement(
+    delete(delivery).where(
+        delivery.c.object_id == bindparam("object_id"), delivery.c.destination == bindparam("nowhere")
+    )
+)
+_HAS_PLACE = rows.Statement(
+    select(delivery.c.id)
+    .where(delivery.c.object_id == bindparam("object_id"), delivery.c.destination != bindparam("nowhere"))
+    .limit(1)
 )
 
 
@@ -555,6 +569,53 @@ def add_deliveries(connection: Connection, values: Sequence[Mapping[str, Any]]) 
     _ADD_DELIVERY.run_all(connection, values)
 
 
+def awaited_destinations(connection: Connection) -> list[str]:
+    """Return the destinations that objects wait for."""
+    statement = select(delivery.c.destination).where(delivery.c.state == "due").distinct()
+    return [str(row[0]) for row in connection.execute(statement)]
+
+
+def add_unplaced(connection: Connection, values: Mapping[str, Any]) -> None:
+    """Note an object that no destination takes, unless that is noted already."""
+    _ADD_UNPLACED.run(connection, values)
+
+
+def remove_unplaced(connection: Connection, object_id: int) -> None:
+    """Note that an object has a destination now."""
+    _REMOVE_UNPLACED.run(connection, {"object_id": object_id, "nowhere": NOWHERE})
+
+
+def has_place(connection: Connection, object_id: int) -> bool:
+    """Tell whether an object was ever ordered for a destination."""
+    return _HAS_PLACE.value(connection, {"object_id": object_id, "nowhere": NOWHERE}) is not None
+
+
+def unplaced_groups(connection: Connection) -> list[tuple[str, str]]:
+    """Return (partner, kind of object) of what no destination takes."""
+    statement = (
+        select(delivery.c.partner, object_.c.kind)
+        .join(object_, object_.c.id == delivery.c.object_id)
+        .where(_UNPLACED)
+        .distinct()
+    )
+    return [(str(row[0]), str(row[1])) for row in connection.execute(statement)]
+
+
+def unplaced(connection: Connection, partner: str, kind: str, limit: int) -> list[DeliveryRow]:
+    """Return objects of a partner that no destination takes, oldest first."""
+    statement = (
+        select(*_DELIVERY)
+        .join(object_, object_.c.id == delivery.c.object_id)
+        .where(_UNPLACED, delivery.c.partner == partner, object_.c.kind == kind)
+    )
+    return rows.many(connection, DeliveryRow, statement.order_by(delivery.c.id).limit(limit))
+
+
+def unplaced_count(connection: Connection) -> int:
+    """Return how many objects no destination takes."""
+    return int(connection.execute(select(func.count()).where(_UNPLACED)).scalar_one())
+
+
 def due_deliveries(connection: Connection, destination: str, now: float, limit: int) -> list[DeliveryRow]:
     """Return what to deliver next to a destination."""
     return _DUE_DELIVERIES.many(connection, destination=destination, now=now, most=limit)
@@ -580,7 +641,10 @@ def stopped_deliveries(connection: Connection, destination: str | None = None) -
     statement = (
         select(*_DELIVERY)
         .join(object_, object_.c.id == delivery.c.object_id)
-        .where(delivery.c.state.in_(["refused", "undeliverable", "held", "cancelled"]))
+        .where(
+            delivery.c.state.in_(["refused", "undeliverable", "held", "cancelled"]),
+            delivery.c.destination != NOWHERE,
+        )
     )
     if destination is not None:
         statement = statement.where(delivery.c.destination == destination)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Connection, false, func, select
 
 from radpost.store import rows
-from radpost.store.incoming import ArrivalRow, QuarantineRow
+from radpost.store.incoming import NOWHERE, ArrivalRow, QuarantineRow
 from radpost.store.journal import AlarmRow, EventRow
 from radpost.store.outgoing import CollectionRow, SubmissionRow, TransmissionRow
 from radpost.store.schema import (
@@ -228,7 +228,7 @@ def failed_deliveries(connection: Connection) -> list[tuple[str, str, int | None
     """Return (destination, state, code, count) of what was not delivered and is not on its way."""
     statement = (
         select(delivery.c.destination, delivery.c.state, delivery.c.code, func.count())
-        .where(delivery.c.state.in_(["refused", "undeliverable", "held"]))
+        .where(delivery.c.state.in_(["refused", "undeliverable", "held"]), delivery.c.destination != NOWHERE)
         .group_by(delivery.c.destination, delivery.c.state, delivery.c.code)
     )
     return [(str(row[0]), str(row[1]), row[2], int(row[3])) for row in connection.execute(statement)]

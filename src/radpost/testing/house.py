@@ -35,6 +35,7 @@ from radpost.words import Priority, SignaturePolicy
 Post = Callable[[SubmissionRow, bytes], Outcome]
 ACCEPTED = Outcome(Kind.ACCEPTED, Stage.END)
 START = 1_800_000_000.0
+FOLDER = '[[destination]]\nname = "received"\nkind = "folder"\ntakes = "all"\npath = "received"\n'
 
 
 class Clock:
@@ -73,6 +74,8 @@ class House:
         self.clock = clock or Clock()
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "radpost.toml"
+        if "[[destination]]" not in sections:
+            sections += FOLDER
         limits = "" if "[limits]" in sections else "[limits]\ndisk_reserve_bytes = 1_000_000\n"
         path.write_text(
             f'[institution]\nname = "{name}"\naddress = "dicom@{name}.example"\n{limits}{sections}', "utf-8"

@@ -10,6 +10,7 @@ from enum import Enum
 
 from radpost.errors import (
     NO_COMMON_SYNTAX,
+    NO_DESTINATION,
     PACS_OUT_OF_RESOURCES,
     PACS_REFUSED_OBJECT,
     VERSION_CONFLICT,
@@ -149,6 +150,11 @@ def due(now: float, *, new_version: bool, rule: VersionRule) -> Step:
     phase = Phase.HELD if rule is VersionRule.HOLD else Phase.DUE
     held = Delivery(phase=phase, not_before=now, reason=VERSION_CONFLICT, alarm=VERSION_CONFLICT)
     return held, switch_alarm(None, VERSION_CONFLICT)
+
+
+def unplaced() -> Delivery:
+    """Return the delivery of an object that no destination takes; it ends when there is one."""
+    return Delivery(phase=Phase.UNDELIVERABLE, reason=NO_DESTINATION, alarm=NO_DESTINATION)
 
 
 def decide(

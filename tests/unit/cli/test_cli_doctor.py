@@ -146,10 +146,20 @@ def test_destinations_are_tried(home: Path, run: Run) -> None:
     )
     settle(home, more=more)
     found = steps(run)
-    assert found["destinations", "documents"]["state"] == "ok"
+    assert found["destinations", "received"]["state"] == "ok"
     assert found["destinations", "blocked"]["code"] == 412
     assert found["destinations", "script"]["code"] == 411
     assert found["destinations", "pacs P@127.0.0.1:9"]["code"] == 403
+
+
+def test_invariant_4_what_partners_send_needs_a_place(home: Path, run: Run, partner: str) -> None:
+    settle(home)
+    assert ("destinations", "DICOM") not in steps(run)
+    path = home / "radpost.toml"
+    path.write_text(path.read_text("utf-8").replace('takes = "rest"', 'takes = "other"'), "utf-8")
+    check = steps(run)["destinations", "DICOM"]
+    assert (check["state"], check["code"]) == ("failed", 418)
+    assert partner in check["found"]
 
 
 def test_an_unconfirmed_key_is_a_failed_step(

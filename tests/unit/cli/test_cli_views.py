@@ -168,7 +168,7 @@ def test_an_undelivered_object_is_found_and_delivered_again(
     with site.database.write() as connection:
         row = {
             "object_id": object_id,
-            "destination": "documents",
+            "destination": "received",
             "partner": "praxis-b",
             "study_uid": "",
             "name": "",
@@ -182,9 +182,9 @@ def test_an_undelivered_object_is_found_and_delivered_again(
         incoming.add_deliveries(connection, [row])
     assert run("status", "--json").json["overdue"]["deliveries"] == 1
     assert run("retry", "--delivery", "nowhere").code == 1
-    assert run("retry", "--delivery", "documents", "--json").json["deliveries"] == 1
+    assert run("retry", "--delivery", "received", "--json").json["deliveries"] == 1
     with site.database.read() as connection:
-        assert incoming.delivery_counts(connection) == {("documents", "due"): 1}
+        assert incoming.delivery_counts(connection) == {("received", "due"): 1}
 
 
 def test_retry_needs_exactly_one_thing(run: Run, sent: str) -> None:
@@ -195,7 +195,7 @@ def test_retry_needs_exactly_one_thing(run: Run, sent: str) -> None:
 def test_status_is_readable_and_complete(run: Run, sent: str) -> None:
     said = run("status")
     assert said.code == 0
-    for word in ("NOT RUNNING", "radpost run", sent, "praxis-b", "quarantine", "not used yet", "documents"):
+    for word in ("NOT RUNNING", "radpost run", sent, "praxis-b", "quarantine", "not used yet", "received"):
         assert word in said.out
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from radpost.dicom.identity import identify
 from radpost.dicom.lazy import pydicom
-from radpost.errors import CONFIG_INVALID, PACS_REFUSED_OBJECT, VERSION_CONFLICT
+from radpost.errors import CONFIG_INVALID, NO_DESTINATION, PACS_REFUSED_OBJECT, VERSION_CONFLICT
 from radpost.gateway.delivering import Deliverer, _Result
 from radpost.gateway.operating import retry_destination
 from radpost.gateway.partners import Switches
@@ -181,8 +181,8 @@ def test_a_partners_destination_that_is_not_configured_alarms(
     pair.b.knows(pair.a, switches=RELAXED, destination=("archive",))
     (mail,) = pair.send(study(1))
     pair.b.take(mail)
-    assert [code for code, _ in pair.b.alarms()] == [CONFIG_INVALID.code]
-    assert deliveries(pair.b) == []
+    assert [code for code, _ in pair.b.alarms()] == [CONFIG_INVALID.code, NO_DESTINATION.code]
+    assert [row.destination for row in deliveries(pair.b)] == [incoming.NOWHERE]
 
 
 def test_the_alarm_of_a_destination_stands_until_its_last_refused_object_is_through(

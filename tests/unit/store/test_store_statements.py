@@ -37,6 +37,7 @@ TABLE_OF = {
     "incoming.add_objects": schema.incoming_object,
     "incoming.add_deliveries": schema.delivery,
     "incoming.add_receipt": schema.receipt,
+    "incoming.add_unplaced": schema.delivery,
     "incoming.add_quarantine": schema.quarantine,
 }
 """Whose columns a parameter of type ``Mapping`` names."""
