@@ -34,6 +34,12 @@ SERIES_INSTANCE_UID = 0x0020000E
 _WANTED = frozenset({SOP_CLASS_UID, SOP_INSTANCE_UID, MODALITY, STUDY_INSTANCE_UID, SERIES_INSTANCE_UID})
 _PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 
+_LOOKED_AT = _WANTED | _PIXELS
+_AHEAD = 512
+"""So much of a window must be left for an element to be looked at in it."""
+_EXPLICIT_LE = struct.Struct("<HH2sH")
+_LENGTH_LE = struct.Struct("<I")
+
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _UNDEFINED = 0xFFFFFFFF
 SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
@@ -227,6 +233,7 @@ class _Walk:
         self.found: dict[int, bytes] = {}
         self.defects: list[str] = []
         self._source, self._size = source, size
+        self._left = MAX_ELEMENTS
         self._stack: list[tuple[bool, Encoding]] = [(False, encoding)]
 
     def uid(self, tag: int) -> str | None:
@@ -239,15 +246,20 @@ class _Walk:
     def run(self, position: int) -> bool:
         """Walk from a position; return True if all was found or the pixel data were reached."""
         buffer, base = self._source.window(position)
-        for _ in range(MAX_ELEMENTS):
+        while self._left > 0:
             at = position - base
-            if at + 512 > len(buffer):
+            if at + _AHEAD > len(buffer):
                 buffer, base = self._source.window(position)
                 at = position - base
+            behind = self._pass_over(buffer, at)
+            if behind != at:
+                position = base + behind
+                continue
             in_sequence, encoding = self._stack[-1]
+            self._left -= 1
             header = read_header(buffer, at, encoding)
             if header is None:
-                return self._end(len(buffer) - at)
+                return self._end(position, len(buffer) - at)
             if header.tag in _PIXELS and len(self._stack) == 1:
                 return True
             position += header.size
@@ -268,14 +280,39 @@ class _Walk:
         self.defects.append("too-many-elements")
         return False
 
+    def _pass_over(self, buffer: Buffer, at: int) -> int:
+        """Return where the next element stands that needs a look; most do not, and these go by here.
+
+        Only elements at the top level of an explicit little endian data set, of a known VR and length.
+        """
+        if len(self._stack) > 1 or self._stack[0][1] is not Encoding.EXPLICIT_LE:
+            return at
+        last, left = len(buffer) - _AHEAD, self._left
+        while at <= last and left > 0:
+            group, element, vr, length = _EXPLICIT_LE.unpack_from(buffer, at)
+            if vr in SHORT_VRS:
+                size = 8
+            elif vr in LONG_VRS:
+                (length,) = _LENGTH_LE.unpack_from(buffer, at + 8)
+                size = 12
+            else:
+                break
+            if length == _UNDEFINED or group == 0xFFFE or (group << 16 | element) in _LOOKED_AT:
+                break
+            at += size + length
+            left -= 1
+        self._left = left
+        return at
+
     def _keep(self, header: Header, value: bytes) -> None:
         if len(value) < min(header.length, 256):
             self.defects.append("truncated")
         elif header.tag not in self.found:  # of two elements of one tag the first counts
             self.found[header.tag] = value
 
-    def _end(self, left: int) -> bool:
-        if left > 0 or len(self._stack) > 1:
+    def _end(self, position: int, left: int) -> bool:
+        beyond = self._size is not None and position > self._size
+        if left > 0 or beyond or len(self._stack) > 1:
             self.defects.append("truncated")
         return False
 
