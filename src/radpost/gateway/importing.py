@@ -27,6 +27,8 @@ from radpost.transfer import incoming as incoming_machine
 from radpost.transfer.actions import Alarm
 
 NAME_LIMIT: Final = 200
+DECODED_WHOLE: Final = 4 << 20
+"""Up to this encoded size an object is decoded in memory; larger ones are identified from their file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +154,8 @@ class Importer:
         try:
             with os.fdopen(descriptor, "wb", buffering=0) as file:
                 plain = part.plain
+                if plain is None and part.end - part.start <= DECODED_WHOLE:
+                    plain = memoryview(b"".join(part.chunks()))
                 if plain is not None:
                     identity = identify(plain)
                     _write_all(file.fileno(), plain)

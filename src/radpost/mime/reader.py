@@ -5,15 +5,17 @@ defects of an entity; only a mail whose outermost structure cannot be found is r
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
 from radpost.errors import MIME_MALFORMED, RESOURCE_LIMIT, RadpostError
 from radpost.mime.coding import IDENTITY, Buffer, Bytes, binary_end, decode, find_all
-from radpost.mime.headers import Headers, parse_block
+from radpost.mime.headers import Block, Headers, parse_block
 from radpost.mime.params import Structured, parse_structured
 
+_NEAR: Final = 4096
 MAX_BOUNDARY: Final = 1000
 """RFC 2046 5.1.1 allows 70 characters; longer ones are met and harmless."""
 
@@ -115,11 +117,23 @@ class _Reader:
         if depth > self.limits.depth:
             raise RadpostError(RESOURCE_LIMIT, f"parts nested deeper than {self.limits.depth}")
 
+    def _block(self, start: int, end: int) -> Block:
+        """Read a header block: first in a window that most fit in, then in the largest one allowed."""
+        near = start + min(_NEAR, self.limits.header_size)
+        if near < end:
+            head = bytes(self.buffer[start:near])
+            with suppress(RadpostError):
+                block = parse_block(head, complete=False)
+                # a line end that the window cuts through is not known whole
+                if head[block.size :].lstrip(b"\r"):
+                    return block
+        window = min(end, start + self.limits.header_size)
+        return parse_block(bytes(self.buffer[start:window]), complete=window == end)
+
     def entity(self, start: int, end: int, depth: int, default: Structured) -> Entity:
         """Read the entity that fills ``buffer[start:end]``."""
         self._step(depth)
-        window = min(end, start + self.limits.header_size)
-        block = parse_block(bytes(self.buffer[start:window]), complete=window == end)
+        block = self._block(start, end)
         defects = list(block.defects)
         kind = _content_type(block.headers, default, defects)
         encoding = _encoding(block.headers, defects)

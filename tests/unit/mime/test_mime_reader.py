@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from radpost.errors import MIME_MALFORMED, RESOURCE_LIMIT, RadpostError
+from radpost.mime import reader
 from radpost.mime.reader import Entity, Limits, body, content, parse
 
 _MIXED = (
@@ -202,3 +203,19 @@ def test_same_leaves_as_the_standard_library() -> None:
     assert [item.content_type for item in ours] == [part.get_content_type() for part in theirs]
     assert [item.filename for item in ours] == [part.get_filename() for part in theirs]
     assert [b"".join(body(item, raw)) for item in ours] == [part.get_payload(decode=True) for part in theirs]
+
+
+@pytest.mark.parametrize("end", [b"\r\n\r\n", b"\n\n", b"\r\r", b"\r\r\n\r\r\n", b"\r\n\r\r\r\n"])
+@pytest.mark.parametrize("shift", range(-6, 7))
+def test_a_header_that_ends_where_the_first_window_ends(end: bytes, shift: int) -> None:
+    field = b"Subject: " + b"x" * (reader._NEAR - 9 - len(end) + shift)
+    mail = field + end + b"body" + b"y" * 5000
+    found = parse(mail)
+    assert mail[found.body_start :] == b"body" + b"y" * 5000
+    assert len(found.headers) == 1
+
+
+def test_a_header_longer_than_the_first_window() -> None:
+    fields = b"".join(b"X-%d: %s\r\n" % (number, b"z" * 90) for number in range(100))
+    found = parse(fields + b"\r\nbody")
+    assert (len(found.headers), found.size) == (100, 4)
