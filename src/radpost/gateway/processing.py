@@ -120,12 +120,14 @@ class Processor:
             try:
                 with self._mapped(row) as buffer:
                     outside = survey(buffer)
+                    if outside.kind is MailKind.RECEIPT:
+                        partner = self._site.partners.by_address(outside.from_address)
+                        self._note_outside(row, outside, partner, buffer)
+                        found.append((row, outside, partner))
+                        continue
             except RadpostError:
-                outside = None
-            if outside is None or outside.kind is not MailKind.RECEIPT:
-                self.work(row)
-                continue
-            found.append((row, outside, self._site.partners.by_address(outside.from_address)))
+                pass  # told in its own turn
+            self.work(row)
         if not found:
             return
         now = self._site.clock()
@@ -134,7 +136,6 @@ class Processor:
                 for row, outside, partner in found:
                     fresh = incoming.get_arrival(connection, row.id)
                     if fresh is not None and fresh.machine == row.machine:
-                        self._note_outside(row, outside, partner)
                         self._apply_receipt(connection, row, outside, partner, now)
         except Exception:
             # one of them is bad, or the store is: each has its own ending now
