@@ -36,6 +36,8 @@ _AE_TITLE: Final = re.compile(r'(?m)^\s*(?:our_)?ae_title\s*=\s*"([^"]+)"')
 _PATIENT: Final = ("PatientName", "PatientID", "AccessionNumber", "PatientComments", "StudyDescription")
 _LONG_ENOUGH: Final = 5
 """Shorter values stand somewhere by chance."""
+_LONG: Final = 8
+"""Values of fewer letters, and of digits only, stand in random tokens by chance: they count as words."""
 
 
 def host_names() -> dict[str, str]:
@@ -98,6 +100,11 @@ class _Store:
         found = [self.data / name for name in ("radpost.db", "radpost.db-wal")]
         before, self.stand = self.stand, tuple(_stamp(path) for path in found)
         return before != self.stand
+
+    def learn(self, name: str, text: str) -> None:
+        """Take up a value to look for, if it is long enough to mean something."""
+        if len(text) >= _LONG_ENOUGH:
+            (self.names if len(text) < _LONG or text.isdecimal() else self.secrets)[name] = text
 
     def open(self) -> sqlite3.Connection:
         """Open the database beside whoever works with it."""
@@ -201,8 +208,7 @@ class Outside:
         titles += [str(row[0]) for row in database.execute("SELECT ae_title FROM partner")]
         store.names |= {f"AE title {title}": title for title in titles}
         for (name,) in database.execute("SELECT DISTINCT name FROM mail_object WHERE name != ''"):
-            if len(name) >= _LONG_ENOUGH:
-                store.secrets[f"file name {name}"] = name
+            store.learn(f"file name {name}", name)
         rows = database.execute(
             "SELECT id, kind, file_sha256, study_uid, series_uid, sop_instance_uid FROM object"
             " WHERE id > ? ORDER BY id",
@@ -216,7 +222,8 @@ class Outside:
             yield from self._meta_header(store.part(sha256, 0, _HEAD) or b"")
             if uids[0] not in store.studies:
                 store.studies.add(uids[0])
-                store.secrets |= _patient(store.path(sha256))
+                for name, text in _patient(store.path(sha256)).items():
+                    store.learn(name, text)
 
     def _meta_header(self, data: bytes) -> Iterator[Leak]:
         head = data[: read_meta(data).dataset_offset]
@@ -255,4 +262,4 @@ def _patient(path: Path) -> dict[str, str]:
         found = pydicom().dcmread(path, force=True, stop_before_pixels=True, specific_tags=list(_PATIENT))
         values = {name: str(found.get(name) or "") for name in _PATIENT}
         values |= {f"name {part}": part for part in re.split(r"[\^=]", values["PatientName"])}
-    return {f"{name} {text}": text for name, text in values.items() if len(text) >= _LONG_ENOUGH}
+    return {f"{name} {text}": text for name, text in values.items()}

@@ -42,7 +42,8 @@ def test_all_that_a_pair_sends_is_read_and_clean(make_pair: MakePair, study: Stu
     ("line", "name"),
     [
         (b"X-Note: Geheimmann^Ottokar", "PatientName Geheimmann^Ottokar"),
-        (b"X-Note: =?utf-8?q?Ottokar?=", "name Ottokar Ottokar"),
+        (b"X-Note: from Ottokar, urgent", "name Ottokar Ottokar"),
+        (b"X-Note: =?utf-8?q?Geheimmann?=", "name Geheimmann Geheimmann"),
         (b"X-Note: " + base64.b64encode(b"PID-73951-Q"), "PatientID PID-73951-Q"),
         (b"X-Host: localhost", "loopback name"),
         (b"X-From: [127.0.0.1]", "loopback address"),
