@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Final, Self, cast
 
 from radpost.agit.survey import SetInfo
+from radpost.errors import Reason
 from radpost.mime.coding import IDENTITY, Buffer, Bytes, slices
 from radpost.mime.headers import Headers
 from radpost.mime.reader import Entity, body
@@ -104,6 +105,8 @@ class Content:
     parts: list[Part] = field(default_factory=list)
     reports: list[Report] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    unopened: list[tuple[Reason, str]] = field(default_factory=list)
+    """Sealed parts of the mail that could not be opened, while others could: why, and details."""
     inner: Headers | None = None
     """The header inside the (first) sealed part, to be compared with the outside (DESIGN 4 "Binding")."""
     set_info: SetInfo | None = None

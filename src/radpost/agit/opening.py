@@ -63,6 +63,9 @@ def open_mail(
 ) -> Content:
     """Open all that a surveyed mail holds; close the result.
 
+    Of several sealed parts those that cannot be opened are named in ``unopened``, if any other has data
+    (DESIGN invariants 5 and 6).
+
     Raises:
         RadpostError: of the OpenPGP engine (NO_SECRET_KEY, TAMPERED, NO_INTEGRITY, ...), MIME_MALFORMED,
             MDN_INVALID, RESOURCE_LIMIT, BINDING_MISMATCH (sealed parts of several mails put together).
@@ -161,6 +164,8 @@ class _Opener:
         if len({*protected, *others}) > 1:
             self.content.warn("set-mismatch")
         self.content.judge(self.covers)
+        if self.content.unopened and not any(part.cover.encrypted for part in self.content.parts):
+            raise RadpostError(*self.content.unopened[0])
 
     def _entity(self, entity: Entity, tree: _Level, scope: _Scope) -> None:
         """Look at one entity and all below it."""
@@ -216,9 +221,14 @@ class _Opener:
         try:
             opened = self._opened(payload, tree.buffer)
         except RadpostError as error:
+            if error.reason not in _OF_THE_DATA:
+                raise
+            if scope.depth == 0:
+                # nothing aborts the rest: the other sealed parts are opened, this one stays in the mail
+                self.content.unopened.append((error.reason, error.detail))
+                return
             # a document that happens to be an OpenPGP file, within what was sealed for us, is a document
-            inner = scope.depth > 0 and payload.kind is not Kind.PGP_MIME
-            if not inner or error.reason not in _OF_THE_DATA:
+            if payload.kind is Kind.PGP_MIME:
                 raise
             self.content.warn(f"unopened:{error.reason.name}")
             if payload.kind is not Kind.INLINE and is_data(payload.entity, tree.buffer):

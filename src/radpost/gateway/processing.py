@@ -8,7 +8,7 @@ import hashlib
 import mmap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from sqlalchemy import Connection
@@ -66,6 +66,8 @@ class Judged:
     set_info: SetInfo | None
     warnings: tuple[str, ...] = ()
     relays: int = 0
+    unopened: tuple[tuple[Reason, str], ...] = ()
+    """Sealed parts that could not be opened beside those that could."""
 
 
 class Processor:
@@ -403,7 +405,15 @@ class Processor:
             self._check_binding(outside, content.inner)
         fingerprint = content.signature.fingerprint
         relays = len(outside.root.headers.get_all("Received"))
-        return Judged(partner, verdict, fingerprint, content.set_info, tuple(content.warnings), relays)
+        return Judged(
+            partner=partner,
+            verdict=verdict,
+            fingerprint=fingerprint,
+            set_info=content.set_info,
+            warnings=tuple(content.warnings),
+            relays=relays,
+            unopened=tuple(content.unopened),
+        )
 
     def _verdict(self, content: Content, partner: Partner) -> Verdict:
         """Return what the signature is worth: a good one counts only if its key is confirmed for From."""
@@ -465,9 +475,13 @@ class Processor:
                 set_id=set_info.set_id if set_info else "",
                 set_part=set_info.part if set_info else None,
                 set_total=set_info.total if set_info else None,
+                detail=_rest(judged),
                 **({"receipt_to": receipt_to} if receipt_to else {}),
             )
             imported = self._importer.store(connection, row.id, judged.partner, prepared, now)
+            if judged.unopened:
+                reason, _ = judged.unopened[0]
+                imported = replace(imported, quarantined=len(judged.unopened), reason=reason)
             events: list[machine.IncomingEvent] = [
                 machine.Recognised(machine.Kind.DATA, wanted),
                 machine.Opened(wanted),
@@ -491,6 +505,8 @@ class Processor:
             return
         partner = judged.partner.name
         digest = hashlib.sha256("".join(item.facts.dataset_sha256 for item in prepared).encode()).hexdigest()
+        if judged.unopened:
+            digest = ""  # the whole part is not known: what comes later is no other content
         known = None
         if info.part is not None:
             known = incoming.add_part(connection, partner, info.set_id, info.part, row.id, digest)
@@ -499,7 +515,10 @@ class Processor:
             machines.load(set_machine.IncomingSet, stored.machine) if stored else set_machine.IncomingSet()
         )
         event = set_machine.PartArrived(
-            part=info.part, total=info.total, new=known is None, same=known in {None, digest}
+            part=info.part,
+            total=info.total,
+            new=known is None,
+            same=not digest or known in {None, "", digest},
         )
         policy = set_machine.SetPolicy(self._site.config.limits.incomplete_set_seconds)
         after, actions = set_machine.decide_set(before, event, now, policy)
@@ -562,6 +581,16 @@ def _carried(row: ArrivalRow, outside: Survey, buffer: Buffer) -> tuple[str, str
     report = (headers.get("Content-Type") or "").strip().lower().startswith("multipart/report")
     asked = first_address(headers, names.DISPOSITION_NOTIFICATION_TO)
     return headers.message_id() or "", "" if report or _automatic(row, headers) else asked
+
+
+def _rest(judged: Judged) -> str:
+    """Say what of a mail stays in quarantine; nothing if all could be opened."""
+    if not judged.unopened:
+        return ""
+    count, detail = len(judged.unopened), judged.unopened[0][1]
+    return f"{count} sealed part(s) could not be opened, the others are imported" + (
+        f": {detail}" if detail else ""
+    )
 
 
 def _automatic(row: ArrivalRow, headers: Headers) -> bool:

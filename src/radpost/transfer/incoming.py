@@ -117,7 +117,7 @@ class IncomingMail:
     sent: Disposition | None = None
     """The receipt that went out last."""
     quarantined: bool = False
-    """The whole mail lies in quarantine (a single object of it is a row of its own)."""
+    """The whole mail lies in quarantine; of one that was opened in part, the rest waits there."""
     replays: int = 0
     tries: int = 0
     not_before: float = 0.0
@@ -172,8 +172,7 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """The transaction that imports: so many objects are durably here, so many in quarantine.
-
+    """The transaction that imports: so many objects are durably here, so many sealed parts in quarantine.
     ``remarks``: one came with other content than the one we have; ``resend_helps``: for all that failed.
     """
 
@@ -349,7 +348,12 @@ def _imported(mail: IncomingMail, event: Imported, policy: IncomingPolicy) -> St
     disposition = disposition_for(
         event.stored, event.quarantined, remarks=event.remarks, resend_can_help=event.resend_helps
     )
-    ended: tuple[IncomingAction, ...] = (EndQuarantine(),) if mail.quarantined else ()
+    if event.quarantined and event.reason is not None:
+        # the mail waits whole with the reason of the rest, for replay or drop
+        partly = replace(mail, quarantined=True, reason=event.reason, tries=0, alarm=event.reason)
+        after, receipt = _owe(partly, disposition, policy, otherwise=Phase.QUARANTINED)
+        return after, (*switch_alarm(mail.alarm, event.reason), KeepQuarantined(event.reason), *receipt)
+    ended = (EndQuarantine(),) if mail.quarantined else ()
     imported = replace(mail, quarantined=False, reason=event.reason, tries=0, alarm=None)
     after, receipt = _owe(imported, disposition, policy, otherwise=Phase.DONE)
     return after, (*switch_alarm(mail.alarm, None), *ended, *receipt)

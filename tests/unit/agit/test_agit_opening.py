@@ -181,6 +181,30 @@ def test_a_document_that_is_an_openpgp_file_of_others_stays_what_it_is(
     assert caught.value.reason is NO_SECRET_KEY
 
 
+def attached(text: bytes, name: str) -> bytes:
+    field = f'Content-Disposition: attachment; filename="{name}"\r\n'
+    return part(text, "application/octet-stream", field)
+
+
+def test_invariant_5_a_sealed_part_that_cannot_be_opened_stops_no_other(
+    world: Correspondents, tmp_path: Path
+) -> None:
+    good = attached(armored([DICOM], world.theirs, [world.clinic], world.partner), "1.dcm.pgp")
+    last = attached(armored([OTHER], world.theirs, [world.clinic], world.partner), "3.dcm.pgp")
+    foreign = attached(armored([OTHER], world.theirs, [world.stranger], world.partner), "2.dcm.pgp")
+    with opened(world, HEAD + mixed(good, foreign, last), tmp_path) as content:
+        assert bodies(content) == [DICOM, OTHER]
+        assert [reason for reason, _ in content.unopened] == [NO_SECRET_KEY]
+        assert content.signature.verdict is Verdict.GOOD
+        assert content.encrypted
+    with opened(world, HEAD + mixed(good, last), tmp_path) as content:
+        assert content.unopened == []
+    for alone in (mixed(foreign), mixed(foreign, foreign), mixed(foreign, part(DICOM))):
+        with pytest.raises(RadpostError) as caught:
+            opened(world, HEAD + alone, tmp_path)
+        assert caught.value.reason is NO_SECRET_KEY, "without any other sealed object it is the whole mail"
+
+
 @pytest.mark.parametrize(
     ("plain", "found"),
     [

@@ -4,15 +4,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from radpost.errors import SIGNATURE_BAD, UNENCRYPTED, UNKNOWN_SENDER
+from radpost.errors import NO_SECRET_KEY, SIGNATURE_BAD, UNENCRYPTED, UNKNOWN_SENDER
+from radpost.gateway import operating
 from radpost.gateway.config import Mailbox
 from radpost.gateway.keeping import Keeper
 from radpost.gateway.operating import quarantine, replay
 from radpost.gateway.partners import Switches
 from radpost.gateway.processing import Processor
 from radpost.store import incoming
+from radpost.testing import forgery
 from radpost.testing.exchange import known_key
 from radpost.testing.house import House, Pair
+from radpost.testing.institution import toml_server
 from radpost.words import SignaturePolicy, Verdict
 
 if TYPE_CHECKING:
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from radpost.agit.opening import Content
     from radpost.store.incoming import ArrivalRow
 
+PACS = toml_server("[[destination]]", name="pacs", kind="dicom", ae_title="PACS", host="127.0.0.1", port=104)
 PERSON = b"From: someone@else.example\r\nTo: dicom@b.example\r\nMIME-Version: 1.0\r\n"
 LETTER = PERSON + b"Content-Type: text/plain\r\n\r\nGood morning\r\n"
 BROKEN = PERSON + b"Content-Type: message/partial; id=x; number=none\r\n\r\nwhat\r\n"
@@ -245,3 +249,52 @@ def test_invariant_7_a_receipt_signed_by_another_partner_confirms_nothing(
     assert [job.state for job in pair.a.transmissions()] == ["waiting"]
     for house in (c, evil):
         house.close()
+
+
+def attached(name: str, armored: bytes) -> bytes:
+    head = f'Content-Type: application/octet-stream\r\nContent-Disposition: attachment; filename="{name}"\r\n'
+    return b"--xx\r\n" + head.encode() + b"\r\n" + armored + b"\r\n"
+
+
+@pytest.mark.parametrize("broken_first", [True, False])
+def test_invariant_6_one_sealed_part_that_cannot_be_opened_withholds_no_other(
+    make_pair: "Callable[..., Pair]", study: "Callable[..., list[Path]]", *, broken_first: bool
+) -> None:
+    b = make_pair(b_sections=PACS).b
+    ours, theirs, another = (known_key(one, f"dicom@{one}.example") for one in ("b", "a", "c"))
+    good, bad = (path.read_bytes() for path in study(2))
+    parts = [
+        attached("1.dcm.pgp", forgery.encrypt(good, to=ours, signer=theirs)),
+        attached("2.dcm.pgp", forgery.encrypt(bad, to=another, signer=theirs)),
+    ]
+    mail = (
+        b"From: dicom@a.example\r\nTo: dicom@b.example\r\nMIME-Version: 1.0\r\n"
+        b"Message-ID: <00112233445566778899aabbccddeeff@a.example>\r\n"
+        b"Disposition-Notification-To: dicom@a.example\r\n"
+        b"X-TELEMEDICINE-SETID: 2.25.77\r\nX-TELEMEDICINE-SETPART: 1\r\nX-TELEMEDICINE-SETTOTAL: 1\r\n"
+        b'Content-Type: multipart/mixed; boundary="xx"\r\n\r\n'
+        + b"".join(reversed(parts) if broken_first else parts)
+        + b"--xx--\r\n"
+    )
+    row = b.take(mail)
+    with b.site.database.read() as connection:
+        (receipt,) = incoming.receipts_of(connection, row.id)
+        (waiting,) = incoming.quarantined(connection)
+        assert len(incoming.reported_objects(connection, row.id)) == 1
+        assert len(incoming.due_deliveries(connection, "pacs", b.clock.now, 9)) == 1
+        assert b.site.spool.path(waiting.sha256).read_bytes() == mail
+    assert receipt.disposition.endswith("displayed/warning")
+    assert (waiting.arrival_id, waiting.code) == (row.id, NO_SECRET_KEY.code)
+    assert waiting.detail.startswith("1 sealed part")
+    assert [code for code, _ in b.alarms()] == [NO_SECRET_KEY.code]
+    assert len(b.answer()) == 1
+    # a replay without a key changes nothing: the object is here once, the mail waits on
+    operating.replay(b.site, waiting.id)
+    b.process()
+    with b.site.database.read() as connection:
+        (waiting,) = incoming.quarantined(connection)
+        assert len(incoming.due_deliveries(connection, "pacs", b.clock.now, 9)) == 1
+    assert waiting.code == NO_SECRET_KEY.code
+    operating.drop(b.site, waiting.id)
+    assert b.alarms() == []
+    assert b.arrival(row.id).state == "dropped"

@@ -76,6 +76,23 @@ def test_inv1_the_receipt_follows_the_import() -> None:
     assert (mail.phase, mail.sent) == (Phase.DONE, Disposition.DISPLAYED)
 
 
+def test_inv5_what_could_not_be_opened_waits_and_the_rest_is_imported() -> None:
+    partly = Imported(1, quarantined=1, reason=errors.TAMPERED)
+    mail, actions = play(DATA, OPENED, partly)
+    assert (mail.phase, mail.quarantined, mail.alarm) == (Phase.RECEIPT_OWED, True, errors.TAMPERED)
+    assert KeepQuarantined(errors.TAMPERED) in actions
+    assert actions[-1] == SendReceipt(Disposition.DISPLAYED_WARNING, False)
+    mail, _ = play(ReceiptSent(), mail=mail)
+    assert mail.phase is Phase.QUARANTINED
+    again, actions = play(Replay(), OPENED, partly, mail=mail)
+    assert again.phase is Phase.QUARANTINED, "the same as before: no second receipt"
+    again, actions = play(Replay(), OPENED, Imported(2), mail=mail)
+    assert (again.phase, again.quarantined, again.alarm) == (Phase.RECEIPT_OWED, False, None)
+    assert SendReceipt(Disposition.DISPLAYED, True) in actions
+    dropped, _ = play(Drop(), mail=mail)
+    assert (dropped.phase, dropped.alarm) == (Phase.DROPPED, None)
+
+
 def test_without_a_request_no_receipt() -> None:
     mail, actions = play(Recognised(Kind.DATA), Opened(wanted=False), Imported(1))
     assert mail.phase is Phase.DONE

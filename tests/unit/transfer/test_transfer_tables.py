@@ -140,6 +140,7 @@ def test_incoming() -> None:
         incoming.Opened(wanted=False),
         incoming.Imported(1),
         incoming.Imported(0, quarantined=1),
+        incoming.Imported(1, quarantined=1, reason=errors.TAMPERED),
         incoming.Failed(errors.ENGINE_FAULT, passing=True),
         incoming.Failed(errors.TAMPERED),
         incoming.ReceiptSent(),
