@@ -428,6 +428,13 @@ DEADLINE_MISSED = _r(
     "The transmission's deadline has passed and not all of it is confirmed; call the partner now.",
     "Die Frist der Sendung ist abgelaufen, und nicht alles ist bestätigt; rufen Sie jetzt den Partner an.",
 )
+UNFINISHED_SEND = _r(
+    511,
+    "unfinished-send",
+    Side.US,
+    "A 'radpost send' ended before it had taken all; the rest is not sent. See 'radpost unfinished list'.",
+    "Ein 'radpost send' endete vorzeitig; der Rest wird nicht gesendet. Siehe 'radpost unfinished list'.",
+)
 
 # 700 transport
 SERVER_UNREACHABLE = _r(

@@ -18,6 +18,7 @@ COMMANDS = (
     "status",
     "show",
     "retry",
+    "unfinished",
     "quarantine",
     "alarm",
     "partner",

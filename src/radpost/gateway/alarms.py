@@ -14,6 +14,8 @@ from radpost.transfer.actions import Alarm, EndAlarm, Remark
 
 PASSING: Final = frozenset({ENGINE_FAULT, DISK_FULL, STORE_UNUSABLE})
 """Faults of ours that go by; what was to be done waits and is tried again."""
+SEND: Final = "send:"
+"""Sources of collections that are calls of ``radpost send`` begin so."""
 _LOG = structlog.stdlib.get_logger("radpost")
 
 
@@ -66,3 +68,8 @@ def write_delivery_records(
         if isinstance(record, EndAlarm) and incoming.others_failed(connection, row, record.reason.code):
             continue
         write_records(connection, [record], f"delivery to {row.destination}", now)
+
+
+def unfinished_subject(source: str) -> str:
+    """Return what the alarm of a sending that did not finish is about."""
+    return f"sending {source.removeprefix(SEND)}"

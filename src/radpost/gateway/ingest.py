@@ -21,10 +21,12 @@ from radpost.errors import (
     CALLING_AE_UNKNOWN,
     DISK_FULL,
     FILE_CHANGED,
+    UNFINISHED_SEND,
     RadpostError,
     Reason,
 )
 from radpost.gateway import machines
+from radpost.gateway.alarms import SEND, unfinished_subject, write_records
 from radpost.gateway.config import DicomIn, Station
 from radpost.gateway.doors import PacsDoor, within
 from radpost.gateway.partners import Partner
@@ -35,13 +37,15 @@ from radpost.store.objects import ObjectFacts
 from radpost.store.segments import Record
 from radpost.store.spool import Stored
 from radpost.transfer import completion
-from radpost.transfer.actions import TimerDue
+from radpost.transfer.actions import Alarm, TimerDue
 from radpost.transfer.completion import Collection, CompletionPolicy, Mode
 from radpost.words import Priority
 
 OPEN: Final = "open"
 CLOSED: Final = "closed"
 MOST_ALARMS: Final = 500
+IDLE_SECONDS: Final = {True: 300.0, False: 3600.0}
+"""So long nothing comes of a ``radpost send`` (True) or of our PACS until something must have gone wrong."""
 STREAM_BATCH_BYTES: Final = 11_000_000
 """Of native pixels so much fits into one mail of the default size, by the bound that planning takes."""
 STREAM_BATCH_SECONDS: Final = 2.0
@@ -110,13 +114,21 @@ class Collector:
         rows = outgoing.open_collections_of(connection, origin.source, origin.partner.name)
         for row in rows:
             self.close(connection, row, completion.Flush(), now, self.policy(origin))
+        if origin.source.startswith(SEND):
+            journal.end_alarm(connection, UNFINISHED_SEND.code, unfinished_subject(origin.source), now)
         return len(rows)
 
     def close_due(self, connection: Connection, now: float) -> int:
-        """Close the collections whose stored deadline has passed; return how many."""
+        """Close the collections whose stored deadline has passed; return how many.
+
+        Of a ``radpost send`` that did not say that all is there nobody knows what is missing: it alarms.
+        """
         rows = outgoing.due_collections(connection, now)
         for row in rows:
-            self.close(connection, row, TimerDue(), now, CompletionPolicy())
+            whole = row.source.startswith(SEND)
+            self.close(connection, row, TimerDue(), now, CompletionPolicy(whole=whole))
+            if whole:
+                write_records(connection, [Alarm(UNFINISHED_SEND)], unfinished_subject(row.source), now)
         return len(rows)
 
     @staticmethod
@@ -141,6 +153,7 @@ class Collector:
             for value in (origin.quiet_seconds, switches.quiet_seconds, dicom.quiet_seconds)
             if value is not None
         )
+        whole = origin.source.startswith(SEND)
         if switches.streaming:
             size = max(STREAM_BATCH_BYTES, switches.max_mail_size)
             return CompletionPolicy(
@@ -148,10 +161,11 @@ class Collector:
                 quiet=quiet,
                 bytes=size,
                 age=STREAM_BATCH_SECONDS,
+                whole=whole,
                 count=switches.objects_per_mail if switches.objects_per_mail == 1 else 0,
             )
         if origin.whole:
-            return CompletionPolicy(quiet=quiet, idle=3600.0)
+            return CompletionPolicy(quiet=quiet, idle=IDLE_SECONDS[whole], whole=whole)
         return CompletionPolicy(quiet=quiet)
 
     @staticmethod

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from radpost.errors import BAD_COMMAND, NOT_FOUND, TABLE, RadpostError, Reason
+from radpost.errors import BAD_COMMAND, NOT_FOUND, TABLE, UNFINISHED_SEND, RadpostError, Reason
 from radpost.gateway import machines
 from radpost.gateway.alarms import write_delivery_records
 from radpost.gateway.arrivals import apply_incoming
@@ -231,6 +231,10 @@ def end_alarm(site: Site, number: int) -> Explained:
             raise RadpostError(
                 BAD_COMMAND,
                 f"alarm {number}: {row.subject} does not work; it ends by itself at the next success",
+            )
+        if row.code == UNFINISHED_SEND.code:
+            raise RadpostError(
+                BAD_COMMAND, f"alarm {number}: send or drop it with 'radpost unfinished', and it ends"
             )
         journal.end_one_alarm(connection, number, now)
         job = row.subject.removeprefix("transmission ")

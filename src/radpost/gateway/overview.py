@@ -8,6 +8,7 @@ from typing import Final
 from sqlalchemy import Connection
 
 from radpost.errors import MAIL_REFUSED_TEMPORARILY, SERVER_UNREACHABLE
+from radpost.gateway.alarms import SEND
 from radpost.gateway.foreign import REMOVED
 from radpost.gateway.phrases import Language, say
 from radpost.gateway.site import Site, wake
@@ -165,7 +166,7 @@ def overview(site: Site) -> Overview:
             quarantine_limit=site.config.limits.quarantine_bytes,
             foreign=dict(foreign),
             collecting=tuple(
-                Collecting(row.partner, row.study_uid, row.objects, row.opened_at, row.due_at)
+                Collecting(row.partner, row.study_uid, row.objects, row.opened_at, _closes(row))
                 for row in lookups.open_collections(connection)
             ),
             retrievals=tuple(
@@ -179,6 +180,11 @@ def overview(site: Site) -> Overview:
                 for row in incoming.recent_sets(connection, SHOWN)
             ),
         )
+
+
+def _closes(row: outgoing.CollectionRow) -> float | None:
+    """Return when a collection closes by itself; that of a ``radpost send`` waits for the command."""
+    return None if row.source.startswith(SEND) else row.due_at
 
 
 def advice(view: Overview, language: Language) -> tuple[str, ...]:

@@ -18,10 +18,12 @@ from radpost.agit.names import DICOM_TYPE
 from radpost.dicom.identity import Identity, identify
 from radpost.dicom.media import Found, Skipped, gather
 from radpost.errors import CONFIG_INVALID, NOTHING_TO_SEND, RadpostError
+from radpost.gateway import unfinished
+from radpost.gateway.alarms import SEND
 from radpost.gateway.ingest import Collector, Origin, add_file
 from radpost.gateway.partners import Partner
 from radpost.gateway.site import Site, wake
-from radpost.store import lookups, outgoing, retrievals
+from radpost.store import lookups, retrievals
 from radpost.store.outgoing import TransmissionRow
 from radpost.transfer.transmission import ENDED, State
 from radpost.words import Priority
@@ -166,7 +168,7 @@ def look(
         Piece(path, identity, identity.study_instance_uid or own)
         for path, identity in sorted(found, key=lambda one: one[1].kind != "dicom")
     )
-    origin = Origin(f"send:{secrets.token_hex(8)}", partner, priority, whole=True)
+    origin = Origin(f"{SEND}{secrets.token_hex(8)}", partner, priority, whole=True)
     return Job(origin, pieces, tuple(left))
 
 
@@ -174,7 +176,8 @@ def take(site: Site, job: Job, *, taken: Callable[[Piece], None] = lambda _piece
     """Make a job's files durable and close its collections; return False if no gateway runs to send them.
 
     If it ends early (disk full, a file that changed, Ctrl-C), what was not yet given to the gateway is
-    dropped again: half a study is not sent by mistake.
+    dropped again. If the process is killed, that waits for a person under an alarm (``radpost unfinished``).
+    A partner who gets studies in closed batches (``streaming``) may have got some by then.
     """
     try:
         for piece in job.pieces:
@@ -191,7 +194,8 @@ def take(site: Site, job: Job, *, taken: Callable[[Piece], None] = lambda _piece
             if closed:
                 wake(site.config)
     except BaseException:
-        _abandon(site, job.origin)
+        with site.database.write() as connection:
+            unfinished.forget(connection, job.origin.source, job.origin.partner.name, site.clock())
         raise
     with site.database.write() as connection:
         Collector(site).flush(connection, job.origin, site.clock())
@@ -271,9 +275,3 @@ def _study_of_documents(found: Sequence[tuple[Path, Identity]], given: str) -> s
     if len(studies) == 1:
         return str(studies.pop())
     return f"2.25.{uuid.UUID(bytes=secrets.token_bytes(16), version=4).int}"
-
-
-def _abandon(site: Site, origin: Origin) -> None:
-    with site.database.write() as connection:
-        for row in outgoing.open_collections_of(connection, origin.source, origin.partner.name):
-            outgoing.drop_collection(connection, row.id)

@@ -68,6 +68,18 @@ def hurry(institution: Institution) -> None:
     wake(load(institution.config_path))
 
 
+def let_collections_be_due(institution: Institution) -> None:
+    """Let the time pass until the deadlines of all open collections have come."""
+    now = time.time() - 1
+    with view(institution) as database, database.write() as connection:
+        for row in connection.execute(select(schema.collection)).mappings().all():
+            if row["state"] == "open" and row["due_at"] is not None:
+                machine = json.dumps({**json.loads(row["machine"]), "due": now})
+                late = update(schema.collection).where(schema.collection.c.id == row["id"])
+                connection.execute(late.values(due_at=now, machine=machine))
+    wake(load(institution.config_path))
+
+
 def _earlier(machine: str, now: float) -> str:
     state = json.loads(machine)
     for name in ("not_before", "closed_until"):

@@ -45,6 +45,8 @@ class CompletionPolicy:
     """BATCH: bytes that close a batch; 0: no such bound."""
     age: float = 10.0
     """BATCH: seconds after which a batch is closed, whatever it holds."""
+    whole: bool = False
+    """The source says itself when all is there; a deadline that passes closes nothing, a person is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ class Collection:
     bytes: int = 0
     opened_at: float = 0.0
     due: float | None = None
-    """The stored deadline: when to close if nothing else happens."""
+    """The stored deadline: when to close if nothing else happens. None with objects: a person must act."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +122,15 @@ def decide(collection: Collection, event: CollectionEvent, now: float, policy: C
         case Flush():
             return _close(collection, Why.OPERATOR)
         case TimerDue():
-            if collection.due is None or now < collection.due:
-                return collection, ()
-            return _close(collection, Why.QUIET)
+            return _deadline(collection, now, policy)
+
+
+def _deadline(collection: Collection, now: float, policy: CompletionPolicy) -> Step:
+    if collection.due is None or now < collection.due:
+        return collection, ()
+    if policy.whole:
+        return replace(collection, due=None), ()
+    return _close(collection, Why.QUIET)
 
 
 def _arrived(collection: Collection, size: int, now: float, policy: CompletionPolicy) -> Step:
@@ -136,7 +144,7 @@ def _arrived(collection: Collection, size: int, now: float, policy: CompletionPo
     why = _full(after, policy)
     if why is not None:
         return _close(after, why)
-    if policy.mode is Mode.BATCH:
+    if policy.mode is Mode.BATCH and not policy.whole:
         return _shift(after, after.opened_at + policy.age, policy), ()
     return _shift(after, now + policy.idle, policy), ()
 
@@ -157,7 +165,7 @@ def _shift(
 ) -> Collection:
     if earlier_only and collection.due is not None:
         due = min(due, collection.due)
-    return replace(collection, due=min(due, collection.opened_at + policy.longest))
+    return replace(collection, due=due if policy.whole else min(due, collection.opened_at + policy.longest))
 
 
 def _close(collection: Collection, why: Why) -> Step:

@@ -44,6 +44,17 @@ def collect(
     return state, closed
 
 
+@pytest.mark.parametrize("mode", [Mode.ASSOCIATION, Mode.BATCH])
+def test_what_says_itself_that_it_is_whole_is_never_closed_by_a_deadline(mode: Mode) -> None:
+    policy = CompletionPolicy(mode=mode, bytes=100, longest=400, whole=True)
+    state, closed = collect(policy, (0, Arrived(10)), (200, Arrived(10)), (450, Arrived(10)))
+    assert (state.objects, state.due, closed) == (3, None, [])
+    state, _ = completion.decide(state, Arrived(10), 2e9, policy)
+    assert state.due == 2e9 + policy.idle, "the command goes on"
+    state, closing = completion.decide(state, Flush(), 2e9, policy)
+    assert closing == (Close(1, 4, 40, Why.OPERATOR),)
+
+
 def test_a_study_is_complete_a_quiet_period_after_the_last_association() -> None:
     _, closed = collect(
         CompletionPolicy(quiet=30),
