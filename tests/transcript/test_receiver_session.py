@@ -158,6 +158,15 @@ def test_invariant_nothing_is_relayed(address: str, reply: str) -> None:
     assert lines[2:] == [f"S: {reply}", "S: 503 5.5.1 Bad sequence of commands"]
 
 
+@pytest.mark.parametrize("address", ["postmaster", "PostMaster", "Postmaster@klinik-a.example"])
+def test_the_postmaster_can_be_reached_where_it_is_ours(address: str) -> None:
+    ours = replace(CONFIG, is_ours=frozenset({"postmaster", "postmaster@klinik-a.example"}).__contains__)
+    lines = play([f"EHLO b\r\nMAIL FROM:<>\r\nRCPT TO:<{address}>\r\n".encode()], ours)
+    assert lines[-1] == "S: 250 2.1.5 Recipient OK"
+    lines = play([b"EHLO b\r\nMAIL FROM:<>\r\nRCPT TO:<postmaster@else.example>\r\n"], ours)
+    assert lines[-1] == "S: 550 5.7.1 Relaying denied"
+
+
 def test_own_addresses_in_any_case_and_with_a_source_route() -> None:
     lines = after_start(b"RCPT TO:<@gate.example:Neuro@KLINIK-A.example> NOTIFY=NEVER ORCPT=rfc822;n@x\r\n")
     assert lines == ["S: 250 2.1.5 Recipient OK"]

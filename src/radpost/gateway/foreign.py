@@ -16,6 +16,8 @@ from radpost.openpgp.fileview import FileView
 from radpost.store import incoming, journal
 from radpost.transfer.incoming import Drop, Phase
 
+POSTMASTER: Final = "postmaster"
+"""Recipient of mails that are for the reserved mailbox alone (RFC 5321 4.5.1): never taken for data."""
 MOST: Final = 10_000
 """So many mails at most, however small they are."""
 SUBJECT: Final = "directly received mails that are not ours"
@@ -31,21 +33,26 @@ def full(site: Site) -> bool:
     return count >= MOST or size >= site.config.limits.foreign_bytes
 
 
-def refuse_if_foreign(site: Site, path: Path, size: int) -> None:
+def refuse_if_foreign(site: Site, path: Path, size: int, *, known: bool = False) -> None:
     """Refuse a mail for now that would go where there is no room; its sender keeps it.
+
+    ``known``: nobody has to look into it, its recipient says that it is such a mail.
 
     Raises:
         RadpostError: QUARANTINE_FULL.
     """
-    try:
-        kind = survey(FileView(path, size) if size else b"").kind
-    except RadpostError:
-        return  # what cannot be read is judged later, like any mail
-    if kind is not MailKind.FOREIGN:
+    if not known and not _is_foreign(path, size):
         return
     with site.database.write() as connection:
         journal.raise_alarm(connection, QUARANTINE_FULL.code, SUBJECT, "", site.clock())
     raise RadpostError(QUARANTINE_FULL, "mails that are not ours have used up their share")
+
+
+def _is_foreign(path: Path, size: int) -> bool:
+    try:
+        return survey(FileView(path, size) if size else b"").kind is MailKind.FOREIGN
+    except RadpostError:
+        return False  # what cannot be read is judged later, like any mail
 
 
 def expire(site: Site, now: float) -> int:

@@ -31,6 +31,7 @@ from radpost.errors import (
 from radpost.gateway import machines
 from radpost.gateway.alarms import PASSING, About, write_records
 from radpost.gateway.arrivals import apply_incoming
+from radpost.gateway.foreign import POSTMASTER
 from radpost.gateway.importing import Importer, Prepared
 from radpost.gateway.joining import Joiner
 from radpost.gateway.partners import Partner
@@ -107,7 +108,7 @@ class Processor:
 
     def is_report(self, row: ArrivalRow) -> bool:
         """Tell whether an arrival looks like a small report; only how fast it goes depends on it."""
-        if not row.size or row.size > REPORT_BYTES:
+        if not row.size or row.size > REPORT_BYTES or row.recipient == POSTMASTER:
             return False
         try:
             with self._site.spool.open(row.sha256) as file:
@@ -156,6 +157,11 @@ class Processor:
 
     def _process(self, row: ArrivalRow) -> None:
         with self._mapped(row) as buffer:
+            if row.recipient == POSTMASTER:
+                self._note_header(row, buffer)
+                with self._site.database.write() as connection:
+                    self._not_ours(connection, row, self._site.clock(), "for the postmaster")
+                return
             try:
                 outside = survey(buffer)
             except RadpostError:

@@ -4,7 +4,7 @@ import ipaddress
 from typing import Final
 
 from radpost.agit.survey import first_address
-from radpost.errors import DISK_FULL, MAIL_REFUSED, QUARANTINE_FULL, RadpostError, Reason
+from radpost.errors import DISK_FULL, MAIL_REFUSED, MAIL_TOO_LARGE, QUARANTINE_FULL, RadpostError, Reason
 from radpost.gateway import foreign
 from radpost.gateway.arrivals import add_arrival
 from radpost.gateway.config import Receiver
@@ -24,20 +24,30 @@ from radpost.transport.receiver import (
 )
 
 HEAD_BYTES: Final = 256 * 1024
+POSTMASTER_BYTES: Final = 1_000_000
+"""A letter to the postmaster is text; what is larger is refused."""
 
 
 class Reception:
     """One mail being received: the spool file, its envelope, and its head if that is to be looked at."""
 
-    def __init__(self, writer: SpoolWriter, envelope: Envelope, *, clear: bool = False) -> None:
+    def __init__(
+        self, writer: SpoolWriter, envelope: Envelope, *, clear: bool = False, for_postmaster: bool = False
+    ) -> None:
         self.writer = writer
         self.envelope = envelope
         self.clear = clear
         """It comes over a network without encryption."""
         self.head = bytearray()
+        self.size = 0
+        self.for_postmaster = for_postmaster
+        """It is for nobody else: a person reads it, and it is never taken for data."""
 
     def write(self, data: bytes, /) -> object:
         """Take all of ``data``."""
+        self.size += len(data)
+        if self.for_postmaster and self.size > POSTMASTER_BYTES:
+            raise RadpostError(MAIL_TOO_LARGE)
         if self.clear and len(self.head) < HEAD_BYTES:
             self.head += data[: HEAD_BYTES - len(self.head)]
         return self.writer.write(data)
@@ -64,7 +74,8 @@ class ReceptionHandler:
         clear = not envelope.tls and not _is_local(envelope.peer)
         if clear:
             self._refuse_clear(envelope.sender)
-        return Reception(self._site.spool.writer(), envelope, clear=clear)
+        letter = {one.lower() for one in envelope.recipients} <= _postmasters(self._site)
+        return Reception(self._site.spool.writer(), envelope, clear=clear, for_postmaster=letter)
 
     def commit(self, sink: Reception) -> None:
         """Make the mail durable with its row; the sender hears 250 after this."""
@@ -73,7 +84,9 @@ class ReceptionHandler:
             self._refuse_clear(_author(bytes(sink.head)))
         with sink.writer as writer:
             if foreign.full(self._site):
-                foreign.refuse_if_foreign(self._site, writer.written(), writer.size)
+                foreign.refuse_if_foreign(
+                    self._site, writer.written(), writer.size, known=sink.for_postmaster
+                )
             stored = writer.commit()
         with self._site.database.write() as connection:
             add_arrival(
@@ -82,7 +95,7 @@ class ReceptionHandler:
                 stored,
                 source=sink.envelope.protocol.lower(),
                 envelope_from=sink.envelope.sender,
-                recipient=self._site.address,
+                recipient=foreign.POSTMASTER if sink.for_postmaster else self._site.address,
                 now=self._site.clock(),
             )
         self._site.bells.open.ring()
@@ -95,6 +108,12 @@ class ReceptionHandler:
     def abort(self, sink: Reception) -> None:
         """Throw away what was written."""
         sink.writer.__exit__(None, None, None)
+
+
+def _postmasters(site: Site) -> frozenset[str]:
+    """Return the reserved mailbox with and without our domain (RFC 5321 4.5.1), unless data come there."""
+    both = {foreign.POSTMASTER, f"{foreign.POSTMASTER}@{site.domain}".lower()}
+    return frozenset(both - {site.address.lower()})
 
 
 def _author(head: bytes) -> str:
@@ -123,7 +142,7 @@ def server_for(site: Site, receiver: Receiver) -> MailServer[Reception]:
     config = ServerConfig(
         name=receiver.name,
         listeners=(Listener(receiver.port, protocol, receiver.host),),
-        is_ours=own_addresses(site.address),
+        is_ours=own_addresses(site.address, *_postmasters(site)),
         domains=frozenset({site.domain.lower()}),
         tls=tls,
         require_tls=receiver.require_tls,

@@ -4,12 +4,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from radpost.errors import NOT_OURS, QUARANTINE_FULL, RadpostError
+from radpost.errors import MAIL_TOO_LARGE, NOT_OURS, QUARANTINE_FULL, RadpostError
 from radpost.gateway import foreign
+from radpost.gateway.config import Receiver
 from radpost.gateway.operating import drop, quarantine, raw, replay
 from radpost.gateway.overview import overview
 from radpost.gateway.partners import Settings, Switches, encode
-from radpost.gateway.receiving import ReceptionHandler
+from radpost.gateway.receiving import POSTMASTER_BYTES, ReceptionHandler, server_for
 from radpost.store import partners
 from radpost.testing.house import House, Pair
 from radpost.transport.receiver import Envelope
@@ -129,3 +130,65 @@ def test_after_its_days_a_foreign_mail_is_removed_and_counted(make_pair: "Callab
     assert quarantine(b.site) == []
     assert overview(b.site).foreign_removed == 1
     assert (b.arrival(row.id).state, b.site.spool.path(row.sha256).exists()) == ("dropped", False)
+
+
+def to_postmaster(house: House, data: bytes, *recipients: str) -> None:
+    handler = ReceptionHandler(house.site)
+    sink = handler.begin(Envelope("1", "ESMTP", "x", "127.0.0.1", "", "x@else.example", recipients, None))
+    try:
+        sink.write(data)
+        handler.commit(sink)
+    except RadpostError:
+        handler.abort(sink)
+        raise
+
+
+@pytest.mark.parametrize("recipient", ["postmaster", "Postmaster", "POSTMASTER@b.example"])
+@pytest.mark.parametrize("mail", [LETTER, MDN, b"no mail at all"])
+def test_a_mail_for_the_postmaster_waits_for_a_person_and_is_never_taken_for_data(
+    make_pair: "Callable[..., Pair]", recipient: str, mail: bytes
+) -> None:
+    b = make_pair().b
+    assert server_for(b.site, Receiver(port=0)).config.is_ours(recipient.lower())
+    to_postmaster(b, mail, recipient)
+    b.process()
+    (entry,) = quarantine(b.site)
+    assert (entry.code, entry.detail) == (NOT_OURS.code, "for the postmaster")
+    assert b.answer() == []
+    assert b.alarms() == []
+    replay(b.site, entry.id)
+    b.process()
+    (entry,) = quarantine(b.site)
+    assert entry.detail == "for the postmaster"
+
+
+def test_a_sealed_mail_for_the_postmaster_alone_is_not_imported(
+    make_pair: "Callable[..., Pair]", study: "Callable[..., list[Path]]"
+) -> None:
+    pair = make_pair()
+    (mail,) = pair.send(study(1))
+    to_postmaster(pair.b, mail, "postmaster")
+    pair.b.process()
+    (entry,) = quarantine(pair.b.site)
+    assert entry.detail == "for the postmaster"
+    to_postmaster(pair.b, mail, "dicom@b.example", "postmaster")
+    pair.b.process()
+    assert len(quarantine(pair.b.site)) == 1, "with our own address it is data like any"
+    assert pair.b.arrival(2).state in {"done", "receipt owed"}
+
+
+def test_mails_for_the_postmaster_are_small_and_have_a_bounded_share(
+    make_pair: "Callable[..., Pair]",
+) -> None:
+    b = make_pair(b_sections=SMALL).b
+    with pytest.raises(RadpostError) as caught:
+        to_postmaster(b, bytes(POSTMASTER_BYTES + 1), "postmaster")
+    assert caught.value.reason is MAIL_TOO_LARGE
+    to_postmaster(b, LETTER, "postmaster")
+    b.process()
+    with pytest.raises(RadpostError) as caught:
+        to_postmaster(b, b"no mail at all", "postmaster")
+    assert caught.value.reason is QUARANTINE_FULL
+    is_ours = server_for(b.site, Receiver(port=0)).config.is_ours
+    assert not is_ours("postmaster@else.example")
+    assert not is_ours("someone@b.example")
