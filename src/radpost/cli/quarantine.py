@@ -91,6 +91,7 @@ def show(
             "from": view.from_address,
             "size": size(view.size),
             "since": moment(view.created_at),
+            "receipt": _told(view),
             "raw mail": view.file,
         }
     )
@@ -133,15 +134,22 @@ def drop(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
-    """Throw a mail away for good."""
+    """Throw a mail away for good; 'radpost quarantine show' says whether its sender was told."""
     with opened(config) as site:
         view = operating.quarantined(site, number)
-        if not yes and not _sure(view.from_address or "an unknown sender"):
+        if not yes and not _sure(view):
             raise RadpostError(BAD_COMMAND, "nothing was dropped; say --yes to drop it")
         operating.drop(site, number)
-    print(f"entry {number} is dropped")
+    print(f"entry {number} is dropped; receipt: {_told(view)}")
 
 
-def _sure(sender: str) -> bool:
+def _sure(view: operating.Quarantined) -> bool:
     """Ask on a terminal; where nobody can be asked, nothing is dropped."""
-    return sys.stdin.isatty() and typer.confirm(f"Drop the mail from {sender} for good?")
+    sender = view.from_address or "an unknown sender"
+    question = f"Drop the mail from {sender} for good? (receipt: {_told(view)})"
+    return sys.stdin.isatty() and typer.confirm(question)
+
+
+def _told(view: operating.Quarantined) -> str:
+    """Return what the sender was told: strangers, fragments and mails that did not ask have no receipt."""
+    return "; ".join(view.receipts) or "none, the sender was not told"

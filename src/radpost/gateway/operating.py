@@ -63,6 +63,8 @@ class Quarantined:
     created_at: float
     headers: tuple[tuple[str, str], ...]
     """Of the mail's outside; no subject, no body, nothing from inside the encryption."""
+    receipts: tuple[str, ...]
+    """What its sender was told, and whether that is sent; empty: nothing."""
     file: str
     """Where the raw mail is."""
 
@@ -131,8 +133,10 @@ def quarantined(site: Site, number: int) -> Quarantined:
     Raises:
         RadpostError: NOT_FOUND.
     """
-    row, _ = _entry(site, number)
+    row, arrival = _entry(site, number)
     path = site.spool.path(row.sha256)
+    with site.database.read() as connection:
+        receipts = incoming.receipts_of(connection, arrival.id) if arrival else []
     return Quarantined(
         id=row.id,
         arrival=f"mail:{row.arrival_id}" if row.arrival_id is not None else "",
@@ -144,6 +148,7 @@ def quarantined(site: Site, number: int) -> Quarantined:
         detail=row.detail,
         created_at=row.created_at,
         headers=_headers(path),
+        receipts=tuple(f"{one.disposition.rpartition(';')[2].strip()}: {one.state}" for one in receipts),
         file=str(path),
     )
 

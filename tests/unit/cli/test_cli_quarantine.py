@@ -83,6 +83,33 @@ def test_an_entry_is_shown_without_subject_and_body(run: Run, entry: int) -> Non
     assert Path(view.json["file"]).read_bytes() == MAIL.encode()
 
 
+def test_a_person_who_drops_a_mail_reads_whether_its_sender_was_told(
+    run: Run, entry: int, site: Site
+) -> None:
+    """Strangers get no receipt, so that to drop their mail is to lose it without a word."""
+    assert run("quarantine", "show", entry, "--json").json["receipts"] == []
+    assert "the sender was not told" in run("quarantine", "show", entry).out
+    run("partner", "add", "c", "--ae-title", "C", "--address", "x@c.example")
+    with site.database.write() as connection:
+        (row,) = incoming.quarantined(connection)
+        incoming.add_receipt(
+            connection,
+            {
+                "arrival_id": row.arrival_id,
+                "partner": "c",
+                "recipient": "radpost@b.example",
+                "original_message_id": "<1@b.example>",
+                "disposition": "automatic-action/MDN-sent-automatically;deleted/error",
+                "code": None,
+                "state": "sent",
+                "due_at": 0.0,
+                "created_at": 0.0,
+            },
+        )
+    assert "deleted/error: sent" in run("quarantine", "show", entry).out
+    assert "deleted/error: sent" in run("quarantine", "drop", entry, "--yes").out
+
+
 def test_the_raw_mail_is_copied_out_privately_and_over_nothing(run: Run, entry: int, tmp_path: Path) -> None:
     target = tmp_path / "mail.eml"
     assert run("quarantine", "show", entry, "--raw", target).code == 0
