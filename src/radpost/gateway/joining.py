@@ -43,14 +43,16 @@ class Joiner:
         self._site = site
         self._lock = threading.Lock()
 
-    def arrived(self, row: ArrivalRow, info: FragmentInfo, from_address: str, *, wanted: bool) -> None:
+    def arrived(self, row: ArrivalRow, info: FragmentInfo, from_address: str, answers_for: str) -> None:
         """Note a fragment; what follows for its group is committed with it.
 
-        ``wanted``: it answers for the whole mail if that cannot be joined.
+        ``answers_for``: Message-ID of the mail that gets a receipt for this first fragment if it cannot be
+        joined; of several copies one answers.
         """
         now = self._site.clock()
-        recognised = machine.Recognised(machine.Kind.FRAGMENT, wanted)
         with self._site.database.write() as connection:
+            wanted = bool(answers_for) and not self._answered(connection, row.id, from_address, answers_for)
+            recognised = machine.Recognised(machine.Kind.FRAGMENT, wanted)
             apply_incoming(self._site, connection, row.id, [recognised], now)
             stored = incoming.get_assembly(connection, from_address, info.id)
             state, before = _read(stored)
@@ -79,6 +81,12 @@ class Joiner:
             write_records(connection, actions, _subject(from_address, info.id), now, about)
             if after.broken:
                 self._quarantine(connection, from_address, info.id, PARTIAL_INCONSISTENT, now)
+
+    @staticmethod
+    def _answered(connection: Connection, arrival_id: int, from_address: str, message_id: str) -> bool:
+        """Tell whether another first fragment of the same mail answers for it."""
+        copies = incoming.first_fragments(connection, from_address, message_id, besides=arrival_id)
+        return any(machines.load(machine.IncomingMail, copy.machine).wanted for copy in copies)
 
     def join_due(self) -> int:
         """Join the groups that are complete; return how many were."""

@@ -182,8 +182,8 @@ class Processor:
                     assert outside.fragment is not None
                     with self._site.database.write() as connection:
                         self._write_noted(connection, row.id)
-                    wanted = self._fragment_wanted(row, partner)
-                    self._joiner.arrived(row, outside.fragment, outside.from_address.lower(), wanted=wanted)
+                    sender, answers_for = outside.from_address.lower(), self._answers_for(row, partner)
+                    self._joiner.arrived(row, outside.fragment, sender, answers_for)
                     for bell in (self._site.bells.open, self._site.bells.receipts):
                         bell.ring()
                 case MailKind.SEALED | MailKind.CLEAR:
@@ -246,21 +246,16 @@ class Processor:
             "opened_at": self._site.clock(),
         }
 
-    def _fragment_wanted(self, row: ArrivalRow, partner: Partner) -> bool:
-        """Tell whether the mail that a first fragment begins gets a receipt if it never becomes whole."""
-        noted = self._noted[row.id]
-        message_id, receipt_to = str(noted["message_id"]), str(noted["receipt_to"])
-        if not receipt_to or not message_id:
-            return False
-        with self._site.database.read() as connection:
-            answered = incoming.has_first_fragment(connection, partner.address, message_id, besides=row.id)
-        return machine.receipt_allowed(
+    def _answers_for(self, row: ArrivalRow, partner: Partner) -> str:
+        """Return the Message-ID of the mail that a first fragment begins, if that may get a receipt."""
+        message_id, receipt_to = (str(self._noted[row.id][name]) for name in ("message_id", "receipt_to"))
+        allowed = machine.receipt_allowed(
             machine.Kind.DATA,
-            asked=True,
+            asked=bool(receipt_to) and bool(message_id),
             address_of_partner=receipt_to.lower() == partner.address,
             automatic=False,  # then nothing was noted
-            answered=answered,
         )
+        return message_id if allowed else ""
 
     def _write_noted(self, connection: Connection, arrival_id: int) -> None:
         noted = self._noted.get(arrival_id)

@@ -413,15 +413,17 @@ def fragments(connection: Connection, from_address: str, fragment_id: str) -> li
     return rows.many(connection, ArrivalRow, statement.order_by(arrival.c.fragment_number, arrival.c.id))
 
 
-def has_first_fragment(connection: Connection, from_address: str, message_id: str, *, besides: int) -> bool:
-    """Tell whether another first fragment of the same mail came, which answers for the mail."""
-    statement = select(arrival.c.id).where(
+def first_fragments(
+    connection: Connection, from_address: str, message_id: str, *, besides: int
+) -> list[ArrivalRow]:
+    """Return the other first fragments of a mail: copies, and those of earlier tries."""
+    statement = select(*_ARRIVAL).where(
         arrival.c.message_id == message_id,
         arrival.c.from_address == from_address,
         arrival.c.fragment_number == 1,
         arrival.c.id != besides,
     )
-    return connection.execute(statement.limit(1)).first() is not None
+    return rows.many(connection, ArrivalRow, statement)
 
 
 def withdraw_receipts(connection: Connection, arrival_id: int) -> None:

@@ -194,6 +194,32 @@ def test_a_group_is_answered_once_also_when_the_rest_comes_after_all(
     assert message_id_of(pieces[0]).encode() in receipt
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_of_copies_one_answers_in_whichever_order_workers_take_them(
+    make_pair: "Callable[..., Pair]", study: "Callable[..., list[Path]]", order: tuple[int, int]
+) -> None:
+    pair = make_pair(switches=SMALL)
+    first, *_ = pair.send(study(1, side=200))
+    pair.b.receive(first)
+    pair.b.receive(first)
+    waiting = pair.b.processor.next(10, frozenset())
+    for index in order:
+        pair.b.processor.work(waiting[index])
+    give_up(pair.b)
+    assert len(pair.b.answer()) == 1
+
+
+def test_a_copy_that_may_not_be_answered_leaves_the_answer_to_another(
+    make_pair: "Callable[..., Pair]", study: "Callable[..., list[Path]]"
+) -> None:
+    pair = make_pair(switches=SMALL)
+    first, *_ = pair.send(study(1, side=200))
+    pair.b.take(first, envelope_from="")
+    pair.b.take(first)
+    give_up(pair.b)
+    assert len(pair.b.answer()) == 1
+
+
 def test_an_error_that_is_not_sent_yet_does_not_keep_the_group_from_being_joined(
     make_pair: "Callable[..., Pair]", study: "Callable[..., list[Path]]"
 ) -> None:

@@ -222,6 +222,21 @@ def test_session_tickets_are_not_data(tmp_path: Path) -> None:
     channel.close()
 
 
+def test_a_server_that_wants_a_certificate_of_ours_is_a_matter_of_tls(tmp_path: Path) -> None:
+    """In TLS 1.3 it says so after the handshake only."""
+    authority = TestAuthority(tmp_path)
+    context = authority.issue("localhost").server_context()
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(authority.ca_file)
+    server = ScriptedServer("[tls]\n" + HELLO, tls=context)
+    endpoint = Endpoint("localhost", 465, Security.TLS, TlsOptions(authority.ca_file), timeouts=TIMES)
+    link = Connection(endpoint, dialler=server.dial)
+    with pytest.raises(ConnectionLostError) as caught:
+        link.open()
+    assert caught.value.reason is TLS_FAILED
+    link.close()
+
+
 def test_an_unusable_ca_file_is_a_matter_of_configuration(tmp_path: Path) -> None:
     path = tmp_path / "broken.pem"
     for content in (None, b"nonsense"):
