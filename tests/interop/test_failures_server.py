@@ -15,6 +15,7 @@ from radpost.testing.exchange import A_ADDRESS, B_ADDRESS, Exchange
 from radpost.testing.insight import alarm_codes, rows, until
 from radpost.testing.institution import wait_for
 from radpost.testing.peers.pair import MailServer
+from radpost.testing.posted import forgotten_files
 from radpost.testing.wiretap import Wiretap
 
 pytestmark = [pytest.mark.peer("gnupg", "postfix", "dovecot"), pytest.mark.timeout(120)]
@@ -54,6 +55,44 @@ def test_full_mailbox_bounces_alarms_and_is_tried_again(tmp_path: Path, server: 
         until(lambda: world.last() == "confirmed (unsigned)", "confirmed", world.a, world.b)
         assert MAILBOX_FULL.code not in alarm_codes(world.a)
         assert len(rows(world.a, schema.message, mail_id=mail["id"])) >= 2, "another Message-ID"
+
+
+def test_a_server_that_is_down_for_a_while_loses_and_doubles_nothing(
+    tmp_path: Path, server: MailServer
+) -> None:
+    """Postfix and Dovecot stop and start: what lay in the mailbox is fetched, what waited is submitted."""
+    server.dovecot.wipe(B_ADDRESS)
+    with Exchange(tmp_path, server=server) as world:
+        world.passes(1)
+        assert world.b.stop() == 0
+        in_mailbox, waiting = world.study(2), world.study(2)
+        world.send(in_mailbox)
+        server.wait_for_mails(B_ADDRESS, 1)
+        wait_for(
+            lambda: {row["state"] for row in rows(world.a, schema.submission)} == {"accepted"}, "submitted"
+        )
+        server.go_down()
+        world.b.start()
+        world.send(waiting)
+        until(lambda: "server failed" in world.a.log(), "A notices that it can't submit", world.a)
+        for institution in (world.a, world.b):
+            wait_for(lambda one=institution: "mailbox failed" in one.log(), "IMAP is noticed", 20)  # type: ignore[misc]
+        left = [row for row in rows(world.a, schema.submission) if row["state"] == "ready"]
+        assert left
+        assert {row["attempts"] for row in left} <= {0, 1}, "only the first meets a connection that was open"
+        assert not world.arrived(in_mailbox)
+        server.come_back()
+        files = [*in_mailbox, *waiting]
+        until(lambda: world.arrived(files), "all objects", world.a, world.b)
+        until(
+            lambda: {row.state for row in world.a.transmissions()} == {"confirmed"},
+            "all confirmed",
+            world.a,
+            world.b,
+        )
+        stored = [row["dataset_sha256"] for row in rows(world.b, schema.object_)]
+        assert len(stored) == len(set(stored)) == len(files) + 1
+        assert not forgotten_files(world.b)
 
 
 def test_connections_that_break_all_the_time_lose_and_double_nothing(

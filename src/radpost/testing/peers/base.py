@@ -165,7 +165,7 @@ def answers(port: int, greeting: bytes = b"") -> bool:
         return False
 
 
-def _end(process: subprocess.Popen[bytes], grace: float) -> None:
+def end(process: subprocess.Popen[bytes], grace: float) -> None:
     """End one process that we started (and its process group, which is its own)."""
     if process.poll() is None:
         process.terminate()
@@ -182,7 +182,7 @@ def _end(process: subprocess.Popen[bytes], grace: float) -> None:
 
 def _clean(processes: list[subprocess.Popen[bytes]], directory: Path) -> None:
     while processes:
-        _end(processes.pop(), 10.0)
+        end(processes.pop(), 10.0)
     shutil.rmtree(directory, ignore_errors=True)
 
 
@@ -200,6 +200,7 @@ class Peer:
         self.user = ordinary_user()
         self.directory = Path()
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._ports: dict[str, int] = {}
         self._cleaner: weakref.finalize[..., Peer] | None = None
 
     def __enter__(self) -> Self:
@@ -225,6 +226,7 @@ class Peer:
                 log = self.log()[-3000:]
                 self.stop()
                 if attempt < 3 and "in use" in log:
+                    self._ports.clear()
                     continue
                 raise PeerFailedError(f"{error}\n{log}") from error
             return
@@ -245,6 +247,10 @@ class Peer:
     def pids(self) -> tuple[int, ...]:
         """Process ids of the running processes that were started here (without their children)."""
         return tuple(process.pid for process in self._processes if process.poll() is None)
+
+    def _port(self, name: str) -> int:
+        """Return a free port; when the peer is started again, the one that it had."""
+        return self._ports.setdefault(name, free_port())
 
     def _launch(self) -> None:
         raise NotImplementedError

@@ -10,7 +10,6 @@ from radpost.testing.peers.base import (
     PeerFailedError,
     answers,
     find_program,
-    free_port,
     own,
     require,
     wait_until,
@@ -58,7 +57,7 @@ class StoreScp(Peer):
         return self.received()
 
     def _launch(self) -> None:
-        self.port = free_port()
+        self.port = self._port("dicom")
         self.received_dir.mkdir(mode=0o700)
         own(self.received_dir, self.user)
         argv = ["storescp", "-aet", self.aet, "-pdu", str(self._pdu), "-od", str(self.received_dir)]
@@ -87,7 +86,7 @@ class DcmQrScp(Peer):
         self._options = tuple(options)
 
     def _launch(self) -> None:
-        self.port = free_port()
+        self.port = self._port("dicom")
         database = self.directory / "db"
         database.mkdir(mode=0o700)
         hosts = "".join(

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from radpost.testing.peers.base import Peer, answers, free_port, own
+from radpost.testing.peers.base import Peer, answers, end, free_port, own, wait_until
 from radpost.testing.peers.tls import TestAuthority
 
 _CONFIG = """\
@@ -205,7 +205,20 @@ class Dovecot(Peer):
             "utf-8",
         )
         own(self.directory, self.user)
-        self._spawn(["dovecot", "-F", "-c", str(config)])
+        self._run()
+
+    def _run(self) -> None:
+        self._spawn(["dovecot", "-F", "-c", str(self.directory / "dovecot.conf")])
+
+    def pause(self) -> None:
+        """End the server; mailboxes and ports stay for ``resume``."""
+        while self._processes:
+            end(self._processes.pop(), 10.0)
+
+    def resume(self) -> None:
+        """Start the paused server again."""
+        self._run()
+        wait_until(self._alive_and_ready, "Dovecot again", self.start_timeout)
 
     def _is_ready(self) -> bool:
         return (

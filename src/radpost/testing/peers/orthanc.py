@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from radpost.testing.peers.base import Peer, PeerFailedError, answers, free_port, own, wait_until
+from radpost.testing.peers.base import Peer, PeerFailedError, answers, own, wait_until
 
 
 class Orthanc(Peer):
@@ -36,7 +36,7 @@ class Orthanc(Peer):
         self._extra = dict(extra or {})
 
     def _launch(self) -> None:
-        self.dicom_port, self.http_port = free_port(), free_port()
+        self.dicom_port, self.http_port = self._port("dicom"), self._port("http")
         storage = self.directory / "storage"
         storage.mkdir(mode=0o700)
         config = {

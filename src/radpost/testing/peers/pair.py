@@ -64,8 +64,19 @@ class MailServer:
         self._stack.close()
 
     def restart_postfix(self) -> None:
-        """Stop Postfix (its queue is lost) and start it again on new ports."""
+        """Stop Postfix (its queue is lost) and start it again."""
         self.postfix.stop()
+        self.postfix.start()
+
+    def go_down(self) -> None:
+        """Stop both when the queue is empty; the mailboxes stay for ``come_back``."""
+        self.wait_delivered()
+        self.postfix.stop()
+        self.dovecot.pause()
+
+    def come_back(self) -> None:
+        """Start both again, on the ports that they had."""
+        self.dovecot.resume()
         self.postfix.start()
 
     @property

@@ -19,7 +19,6 @@ from radpost.testing.peers.base import (
     PeerFailedError,
     answers,
     find_program,
-    free_port,
     wait_until,
 )
 
@@ -116,9 +115,9 @@ class Postfix(Peer):
 
     def _launch(self) -> None:
         self._last_log = ""
-        self.smtp_port = free_port()
-        self.submission_port = free_port() if self._auth_port else 0
-        self.submissions_port = free_port() if self._auth_port and self.has_tls else 0
+        self.smtp_port = self._port("smtp")
+        self.submission_port = self._port("submission") if self._auth_port else 0
+        self.submissions_port = self._port("submissions") if self._auth_port and self.has_tls else 0
         argv = [sys.executable, "-m", "radpost.testing.peers.postfix_root"]
         helper = os.environ.get("RADPOST_ROOT_HELPER")
         if os.geteuid() != 0 and helper:
