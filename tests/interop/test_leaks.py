@@ -223,7 +223,11 @@ def _address_that_nobody_has(exchange: Exchange) -> None:
     ghost = Institution(exchange.directory / "g", "klinik-g", GHOST, key=known_key("klinik-g", GHOST))
     a.add_partner(ghost, "PARTNER_G", switches=exchange.switches)
     files = exchange.study(1, patient=(PATIENT["patient's name"], PATIENT["patient's ID"]))
-    assert c_store(a.dicom_port, "PARTNER_G", files, calling=STATION, host=f"{NET}1") == [0]
+
+    def taken() -> bool:
+        return c_store(a.dicom_port, "PARTNER_G", files, calling=STATION, host=f"{NET}1") == [0]
+
+    wait_for(taken, "the gateway has heard of its new partner", 20)
     ended = {"failed", "refused", "undeliverable"}
     wait_for(lambda: a.transmissions()[-1].state in ended, f"it fails (is {exchange.last()})", 40)
 
