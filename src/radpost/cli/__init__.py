@@ -20,6 +20,7 @@ COMMANDS = (
     "retry",
     "unfinished",
     "quarantine",
+    "mailbox",
     "alarm",
     "partner",
     "key",

@@ -98,14 +98,20 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[object]], *, em
         return
     from rich.console import Console  # noqa: PLC0415  only listings need it
     from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
 
     console = Console(highlight=False, soft_wrap=False, width=None if sys.stdout.isatty() else 200)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in headings:
         table.add_column(heading, overflow="fold")
     for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
+        # what others wrote is text, no markup, and steers no terminal
+        table.add_row(*(Text("" if cell is None else _printable(str(cell))) for cell in row))
     console.print(table)
+
+
+def _printable(text: str) -> str:
+    return "".join(mark if mark.isprintable() else " " for mark in text)
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:

@@ -109,7 +109,8 @@ def _facts(view: Overview) -> dict[str, object]:
     if view.foreign_removed:
         facts["removed"] = f"{view.foreign_removed} mails that were not ours, after their time in quarantine"
     if view.foreign:
-        facts["not ours"] = ", ".join(f"{count} mails in {name}" for name, count in view.foreign.items())
+        stay = ", ".join(f"{count} mails in {name}" for name, count in view.foreign.items())
+        facts["not ours"] = f"{stay} (radpost mailbox list)"
     return facts
 
 

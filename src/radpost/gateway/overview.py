@@ -142,7 +142,7 @@ def overview(site: Site) -> Overview:
         alarms = journal.open_alarms(connection)
         lines = (*_mail_lines(site, connection, alarms), *_destination_lines(site, connection))
         entries, letters = incoming.quarantine_counts(connection)
-        foreign = Counter(row.mailbox for row in incoming.foreign(connection))
+        foreign = Counter(row.mailbox for row in lookups.foreign_mails(connection) if row.state == "foreign")
         return Overview(
             running=wake(site.config),
             institution=site.config.institution.name,

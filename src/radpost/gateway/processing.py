@@ -9,6 +9,7 @@ import mmap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Final
 
 from sqlalchemy import Connection
@@ -50,6 +51,8 @@ from radpost.transfer import incoming_set as set_machine
 from radpost.transfer.policy import Quarantine, judge
 from radpost.words import Verdict
 
+EPOCH_YEAR: Final = 1970
+FAR_YEAR: Final = 9999
 HEADER_BYTES: Final = 256 * 1024
 REPORT_BYTES: Final = 64 * 1024
 """Reports up to this size are taken several at a time."""
@@ -236,6 +239,7 @@ class Processor:
             "partner": partner.name if partner else None,
             "from_address": outside.from_address.lower(),
             "message_id": message_id,
+            "sent_at": _moment(outside.date),
             "receipt_to": "" if _automatic(row, outside.root.headers) else receipt_to,
             "set_id": set_info.set_id if set_info else "",
             "set_part": set_info.part if set_info else None,
@@ -279,6 +283,7 @@ class Processor:
                 partner=partner.name if partner else None,
                 from_address=from_address,
                 message_id=headers.message_id() or "",
+                sent_at=_moment(headers.date()),
                 receipt_to="" if report or _automatic(row, headers) else asked,
             )
 
@@ -599,6 +604,11 @@ def _automatic(row: ArrivalRow, headers: Headers) -> bool:
     value = (headers.get("Auto-Submitted") or "no").split(";")[0].strip().lower()
     null = row.envelope_from == "" or (headers.get("Return-Path") or "").strip() == "<>"
     return null or value != "no"
+
+
+def _moment(date: datetime | None) -> float | None:
+    """Return what a Date field says, if it can be a date of a mail at all."""
+    return date.timestamp() if date is not None and EPOCH_YEAR < date.year < FAR_YEAR else None
 
 
 def _shared(row: ArrivalRow) -> bool:

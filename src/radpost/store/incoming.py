@@ -810,12 +810,6 @@ def forget_other_validities(connection: Connection, mailbox: str, validity: str,
     _FORGET_OTHERS.run(connection, {"box": mailbox, "valid": validity, "before": before})
 
 
-def foreign(connection: Connection) -> list[MailboxEntryRow]:
-    """Return mails that stay in the mailbox because they are not for us."""
-    statement = select(*_ENTRY).where(mailbox_entry.c.state == "foreign").order_by(mailbox_entry.c.at)
-    return rows.many(connection, MailboxEntryRow, statement)
-
-
 def counts(connection: Connection) -> dict[str, int]:
     """Return how many arrivals stand in each state."""
     statement = select(arrival.c.state, func.count()).group_by(arrival.c.state)

@@ -17,6 +17,7 @@ from radpost.store.schema import (
     incoming_object,
     incoming_set,
     mail,
+    mailbox_entry,
     memory,
     message,
     object_,
@@ -25,6 +26,25 @@ from radpost.store.schema import (
     submission,
     transmission,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignRow:
+    """A mail that was seen in a mailbox and is not ours."""
+
+    mailbox: str
+    validity: str
+    uid: str
+    state: str
+    """``foreign`` while it stays, ``moved`` when it is in the folder for such mails."""
+    at: float
+    arrival_id: int | None
+    arrival_state: str | None
+    from_address: str | None
+    message_id: str | None
+    sent_at: float | None
+    size: int | None
+
 
 _TRANSMISSION = rows.columns(transmission, TransmissionRow)
 _ARRIVAL = rows.columns(arrival, ArrivalRow)
@@ -232,6 +252,39 @@ def failed_deliveries(connection: Connection) -> list[tuple[str, str, int | None
         .group_by(delivery.c.destination, delivery.c.state, delivery.c.code)
     )
     return [(str(row[0]), str(row[1]), row[2], int(row[3])) for row in connection.execute(statement)]
+
+
+def foreign_mails(connection: Connection) -> list[ForeignRow]:
+    """Return the mails that stay in a mailbox because they are not ours, or were moved; oldest first.
+
+    After a change of UIDVALIDITY the same mails are there under two; only the newer one counts.
+    """
+    statement = (
+        select(
+            mailbox_entry.c.mailbox,
+            mailbox_entry.c.validity,
+            mailbox_entry.c.uid,
+            mailbox_entry.c.state,
+            mailbox_entry.c.at,
+            mailbox_entry.c.arrival_id,
+            arrival.c.state,
+            arrival.c.from_address,
+            arrival.c.message_id,
+            arrival.c.sent_at,
+            arrival.c.size,
+        )
+        .outerjoin(arrival, arrival.c.id == mailbox_entry.c.arrival_id)
+        .where(mailbox_entry.c.state.in_(["foreign", "moved"]))
+        .order_by(mailbox_entry.c.at, mailbox_entry.c.arrival_id)
+    )
+    newest = (
+        select(mailbox_entry.c.mailbox, mailbox_entry.c.validity)
+        .group_by(mailbox_entry.c.mailbox, mailbox_entry.c.validity)
+        .order_by(func.max(mailbox_entry.c.at))
+    )
+    valid = {str(row[0]): str(row[1]) for row in connection.execute(newest)}
+    found = rows.many(connection, ForeignRow, statement)
+    return [row for row in found if valid[row.mailbox] == row.validity]
 
 
 def alarms_about(connection: Connection, subjects: list[str]) -> list[AlarmRow]:

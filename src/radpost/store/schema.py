@@ -273,6 +273,7 @@ arrival = Table(
     Column("partner", String),
     Column("from_address", String, nullable=False, default=""),
     Column("message_id", String, nullable=False, default=""),
+    Column("sent_at", Float),
     Column("receipt_to", String, nullable=False, default=""),
     Column("set_id", String, nullable=False, default=""),
     Column("set_part", Integer),

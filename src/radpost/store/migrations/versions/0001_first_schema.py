@@ -45,6 +45,7 @@ def upgrade() -> None:
         sa.Column("partner", sa.String(), nullable=True),
         sa.Column("from_address", sa.String(), nullable=False),
         sa.Column("message_id", sa.String(), nullable=False),
+        sa.Column("sent_at", sa.Float(), nullable=True),
         sa.Column("receipt_to", sa.String(), nullable=False),
         sa.Column("set_id", sa.String(), nullable=False),
         sa.Column("set_part", sa.Integer(), nullable=True),
