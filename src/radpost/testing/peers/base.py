@@ -44,7 +44,8 @@ PROGRAMS: Mapping[str, tuple[tuple[str, str], ...]] = {
 
 _SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 _LOOPBACK = "127.0.0.1"
-_PORTS = range(15000, 32000)
+_PORTS = range(*map(int, os.environ.get("RADPOST_TEST_PORTS", "15000-32000").split("-")))
+"""Where tests listen. A run inside of a run (tools/bare_root.py), which sees other files, has its own."""
 _UNIX_SOCKET_ROOM = 40  # sockets below the directory must stay under 108 bytes, see unix(7)
 
 
