@@ -133,8 +133,7 @@ def free_port() -> int:
     All processes of this account take turns through one range, so that a port is not given again while
     whoever asked for it before has not yet bound it.
     """
-    path = Path(tempfile.gettempdir()) / f"radpost-ports-{os.geteuid()}"
-    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+b") as turn:
+    with os.fdopen(_turn_file(), "r+b") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
         last = int(turn.read() or b"0") or _PORTS[random.SystemRandom().randrange(len(_PORTS))]
         for step in range(1, len(_PORTS)):
@@ -146,6 +145,16 @@ def free_port() -> int:
                 turn.write(str(port).encode())
                 return port
     raise PeerFailedError("no free port on loopback")
+
+
+def _turn_file() -> int:
+    """Open the file that holds the port given last; root of a namespace of users has not root's file."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    for number in range(100):
+        path = Path(tempfile.gettempdir()) / f"radpost-ports-{os.geteuid()}-{number}"
+        with contextlib.suppress(PermissionError):
+            return os.open(path, flags, 0o600)
+    raise PeerFailedError("no file for the turn of ports can be opened")
 
 
 def wait_until(ready: Callable[[], bool], what: str, timeout: float = 20.0) -> None:
