@@ -38,6 +38,19 @@ def fill(server: MailServer) -> None:
     server.wait_delivered()
 
 
+def wait_for_each_once(world: Exchange, files: list[Path]) -> None:
+    """Wait until all is here and confirmed; B has each object once, and the one that came before them."""
+    until(lambda: world.arrived(files), "all objects", world.a, world.b)
+    until(
+        lambda: {row.state for row in world.a.transmissions()} == {"confirmed"},
+        "all confirmed",
+        world.a,
+        world.b,
+    )
+    stored = [row["dataset_sha256"] for row in rows(world.b, schema.object_)]
+    assert len(stored) == len(set(stored)) == len(files) + 1
+
+
 def test_full_mailbox_bounces_alarms_and_is_tried_again(tmp_path: Path, server: MailServer) -> None:
     """The sender learns it from the bounce; when there is room, the mail goes under a new Message-ID."""
     with Exchange(tmp_path, switches=Switches(), server=server) as world:
@@ -82,16 +95,7 @@ def test_a_server_that_is_down_for_a_while_loses_and_doubles_nothing(
         assert {row["attempts"] for row in left} <= {0, 1}, "only the first meets a connection that was open"
         assert not world.arrived(in_mailbox)
         server.come_back()
-        files = [*in_mailbox, *waiting]
-        until(lambda: world.arrived(files), "all objects", world.a, world.b)
-        until(
-            lambda: {row.state for row in world.a.transmissions()} == {"confirmed"},
-            "all confirmed",
-            world.a,
-            world.b,
-        )
-        stored = [row["dataset_sha256"] for row in rows(world.b, schema.object_)]
-        assert len(stored) == len(set(stored)) == len(files) + 1
+        wait_for_each_once(world, [*in_mailbox, *waiting])
         assert not forgotten_files(world.b)
 
 
@@ -112,14 +116,6 @@ def test_connections_that_break_all_the_time_lose_and_double_nothing(
                     time.sleep(0.07 + 0.04 * number)
                     cuts += submission.cut() + imap.cut()
             assert cuts > 10
-            until(lambda: world.arrived(files), "all objects", world.a, world.b)
-            until(
-                lambda: {row.state for row in world.a.transmissions()} == {"confirmed"},
-                "all confirmed",
-                world.a,
-                world.b,
-            )
-            stored = [row["dataset_sha256"] for row in rows(world.b, schema.object_)]
-            assert len(stored) == len(set(stored)) == len(files) + 1
+            wait_for_each_once(world, files)
             for institution in (world.a, world.b):
                 assert "failed inside" not in institution.log()

@@ -93,7 +93,7 @@ def add(
     """Add a partner, or change the given settings of one."""
     with opened(config) as site:
         language = site.config.institution.language
-        existing = _existing(site, name)
+        existing = site.partners.named(name)
         settings = existing.settings if existing else Settings()
         if fingerprint and key is None:
             raise typer.BadParameter(
@@ -185,10 +185,6 @@ def show(
 
 
 _Chosen = Literal["agit-1.1", "agit-1.5", "radpost"]
-
-
-def _existing(site: Site, name: str) -> Partner | None:
-    return next((partner for partner in site.partners.all() if partner.name == name), None)
 
 
 def _with_dialect(settings: Settings, dialect: str, language: Language) -> Settings:

@@ -44,8 +44,10 @@ from radpost.words import Priority
 OPEN: Final = "open"
 CLOSED: Final = "closed"
 MOST_ALARMS: Final = 500
-IDLE_SECONDS: Final = {True: 300.0, False: 3600.0}
-"""So long nothing comes of a ``radpost send`` (True) or of our PACS until something must have gone wrong."""
+SEND_IDLE_SECONDS: Final = 300.0
+"""So long nothing comes of a ``radpost send`` until something must have gone wrong."""
+PACS_IDLE_SECONDS: Final = 3600.0
+"""The same of our PACS."""
 STREAM_BATCH_BYTES: Final = 11_000_000
 """Of native pixels so much fits into one mail of the default size, by the bound that planning takes."""
 STREAM_BATCH_SECONDS: Final = 2.0
@@ -165,7 +167,8 @@ class Collector:
                 count=switches.objects_per_mail if switches.objects_per_mail == 1 else 0,
             )
         if origin.whole:
-            return CompletionPolicy(quiet=quiet, idle=IDLE_SECONDS[whole], whole=whole)
+            idle = SEND_IDLE_SECONDS if whole else PACS_IDLE_SECONDS
+            return CompletionPolicy(quiet=quiet, idle=idle, whole=whole)
         return CompletionPolicy(quiet=quiet)
 
     @staticmethod

@@ -274,8 +274,6 @@ class Processor:
             return
         from_address = first_address(headers, "From").lower()
         partner = self._site.partners.by_address(from_address)
-        report = (headers.get("Content-Type") or "").strip().lower().startswith("multipart/report")
-        asked = first_address(headers, names.DISPOSITION_NOTIFICATION_TO)
         with self._site.database.write() as connection:
             incoming.update_arrival(
                 connection,
@@ -284,7 +282,7 @@ class Processor:
                 from_address=from_address,
                 message_id=headers.message_id() or "",
                 sent_at=_moment(headers.date()),
-                receipt_to="" if report or _automatic(row, headers) else asked,
+                receipt_to=_asked(row, headers),
             )
 
     def _foreign(self, row: ArrivalRow) -> None:
@@ -584,9 +582,15 @@ def _carried(row: ArrivalRow, outside: Survey, buffer: Buffer) -> tuple[str, str
         headers = enclosed_headers(outside.root, buffer)
     except RadpostError:
         return "", ""
+    return headers.message_id() or "", _asked(row, headers)
+
+
+def _asked(row: ArrivalRow, headers: Headers) -> str:
+    """Return who wants a receipt, by the header of a mail; nobody for a report or another automatic mail."""
     report = (headers.get("Content-Type") or "").strip().lower().startswith("multipart/report")
-    asked = first_address(headers, names.DISPOSITION_NOTIFICATION_TO)
-    return headers.message_id() or "", "" if report or _automatic(row, headers) else asked
+    if report or _automatic(row, headers):
+        return ""
+    return first_address(headers, names.DISPOSITION_NOTIFICATION_TO)
 
 
 def _rest(judged: Judged) -> str:

@@ -90,7 +90,7 @@ class Sealer:
     def _blocked(self, connection: Connection, now: float) -> list[str]:
         blocked = []
         for partner, unsent in outgoing.unsent_bytes(connection).items():
-            found = next((item for item in self._site.partners.all() if item.name == partner), None)
+            found = self._site.partners.named(partner)
             if found is None:
                 continue
             window = self._outbox.window(connection, found, now)

@@ -145,6 +145,10 @@ class PartnerBook:
                 return found
         raise RadpostError(NOT_FOUND, f"partner '{name}'; see 'radpost partner list'")
 
+    def named(self, name: str) -> Partner | None:
+        """Return the partner of this name and no other, as rows of the store name it; None if it is gone."""
+        return next((partner for partner in self.all() if partner.name == name), None)
+
     def by_ae_title(self, ae_title: str) -> Partner | None:
         """Return the partner behind a called AE title."""
         return next((partner for partner in self.all() if partner.ae_title == ae_title), None)

@@ -178,7 +178,7 @@ class Submitter:
         windows: dict[str, window_machine.Window],
     ) -> bool:
         """Tell whether a mail has credit; ``windows`` count what was admitted before it."""
-        partner = next((item for item in self._site.partners.all() if item.name == row.partner), None)
+        partner = self._site.partners.named(row.partner)
         if partner is None or row.mail_id is None:
             return True
         mail = outgoing.get_mail(connection, row.mail_id)
@@ -232,7 +232,7 @@ class Submitter:
                 source: BinaryIO = file
                 if row.head is not None:
                     source = cast("BinaryIO", _Joined(row.head, file, row.start, row.end))
-                partner = next((item for item in self._site.partners.all() if item.name == row.partner), None)
+                partner = self._site.partners.named(row.partner)
                 bdat = partner is None or partner.switches.bdat
                 outcome = route.send(row, source, notify=row.kind == "mail", bdat=bdat)
         except RadpostError as error:
@@ -256,7 +256,7 @@ class Submitter:
 
     def _forbidden(self, row: SubmissionRow) -> bool:
         """Tell whether a teleradiology partner's mail would go over a connection in clear (DESIGN 12)."""
-        partner = next((item for item in self._site.partners.all() if item.name == row.partner), None)
+        partner = self._site.partners.named(row.partner)
         if partner is None or not partner.switches.teleradiology:
             return False
         server = self._site.config.submission if row.route == "submission" else partner.settings.route

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from radpost.errors import BAD_COMMAND, NOT_FOUND, UNFINISHED_SEND, RadpostError
 from radpost.gateway import machines
 from radpost.gateway.alarms import SEND, unfinished_subject
-from radpost.gateway.ingest import Collector, Origin
+from radpost.gateway.ingest import SEND_IDLE_SECONDS, Collector, Origin
 from radpost.gateway.site import Site
 from radpost.store import journal, lookups, outgoing
 from radpost.store.outgoing import CollectionRow
@@ -81,8 +81,9 @@ def _waiting(site: Site, job: str) -> Unfinished:
         many = f"{len(found)} begin so" if found else "there is none"
         raise RadpostError(NOT_FOUND, f"unfinished sending '{job}': {many}; see 'radpost unfinished list'")
     if not found[0].waits:
+        minutes = f"{SEND_IDLE_SECONDS / 60:.0f} minutes"
         raise RadpostError(
-            BAD_COMMAND, f"sending {found[0].job} may still be running; try again in 5 minutes"
+            BAD_COMMAND, f"sending {found[0].job} may still be running; try again in {minutes}"
         )
     return found[0]
 

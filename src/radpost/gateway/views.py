@@ -212,7 +212,7 @@ def _waits_for(
     elif row.state == State.HELD.value:
         found.append("contested")
     waiting = [mail for mail in mails if mail.state == Phase.SEALED.value and mail.size]
-    partner = next((item for item in site.partners.all() if item.name == row.partner), None)
+    partner = site.partners.named(row.partner)
     if waiting and partner is not None:
         outbox, now = Outbox(site), site.clock()
         with site.database.read() as connection:

@@ -135,7 +135,7 @@ def free_port() -> int:
     """
     with os.fdopen(_turn_file(), "r+b") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
-        last = int(turn.read() or b"0") or _PORTS[random.SystemRandom().randrange(len(_PORTS))]
+        last = int(turn.read() or b"0") or random.SystemRandom().choice(_PORTS)
         for step in range(1, len(_PORTS)):
             port = _PORTS[(last - _PORTS.start + step) % len(_PORTS)]
             with socket.socket() as probe, contextlib.suppress(OSError):
