@@ -1,0 +1,1 @@
+"""What Radpost does with mail files, without gateway and database: open, pack and check them."""

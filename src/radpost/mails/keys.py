@@ -1,0 +1,131 @@
+"""Keys for one task without gateway and database: an engine in a private home that leaves nothing behind.
+
+The home is made when the engine is first asked for something: a mail that is not sealed needs no GnuPG. Every
+key that is given counts as trusted; old ciphers and keys are read, and the engine's warnings say so.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from radpost.mails.keyfiles import KeyFiles, Material, OpenPGPMaterial, X509Material, read_material
+from radpost.openpgp import CompositeEngine, Keyring, read_certs
+from radpost.openpgp.keyring import utcnow
+from radpost.openpgp.values import (
+    Buffer,
+    CertInfo,
+    Compression,
+    Engine,
+    Limits,
+    Opened,
+    Sealed,
+    Signature,
+    Source,
+)
+
+__all__ = ["KeyFiles", "OfflineKeys", "offline_keys"]
+
+_PREFIX: Final = "rp-"
+"""Short: the path of the agent's socket must be."""
+
+
+@dataclass(frozen=True, slots=True)
+class OfflineKeys:
+    """What a command works with while the context of `offline_keys` lasts."""
+
+    engine: Engine
+    own: tuple[str, ...]
+    """Primary fingerprints of the secret OpenPGP keys, in the order of the files."""
+    others: tuple[str, ...]
+    """Primary fingerprints of the public OpenPGP keys."""
+    x509: X509Material
+    temp: Path
+    """A private directory for plaintext that does not fit in memory; it ends with the context."""
+    _openpgp: OpenPGPMaterial
+
+    def describe(self, now: datetime) -> tuple[CertInfo, ...]:
+        """Return what the keys say of themselves, own ones first."""
+        keys = b"".join((*self._openpgp.own, *self._openpgp.others))
+        return read_certs(keys, now=now) if keys else ()
+
+
+@contextmanager
+def offline_keys(files: KeyFiles, *, clock: Callable[[], datetime] = utcnow) -> Iterator[OfflineKeys]:
+    """Read key files and give an engine that knows them; at the end home, agent and plaintext are gone.
+
+    Raises:
+        RadpostError: KEY_UNREADABLE, before anything is made.
+    """
+    material: Material = read_material(files)
+    with (
+        tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True) as folder,  # mode 0700
+        ExitStack() as stack,
+    ):
+        temp = Path(folder) / "t"
+        temp.mkdir(mode=0o700)
+        engine = _LazyEngine(material.openpgp, Path(folder) / "g", stack, clock)
+        yield OfflineKeys(
+            engine=engine,
+            own=material.openpgp.own_fingerprints,
+            others=material.openpgp.other_fingerprints,
+            x509=material.x509,
+            temp=temp,
+            _openpgp=material.openpgp,
+        )
+
+
+class _LazyEngine:
+    """An engine whose keyring is made at the first use and closed with the stack."""
+
+    def __init__(
+        self, keys: OpenPGPMaterial, home: Path, stack: ExitStack, clock: Callable[[], datetime]
+    ) -> None:
+        self._keys = keys
+        self._home = home
+        self._stack = stack
+        self._clock = clock
+        self._made: Engine | None = None
+
+    def _engine(self) -> Engine:
+        if self._made is None:
+            ring = self._stack.enter_context(Keyring(self._home, self._keys.own, self._keys.others))
+            self._made = CompositeEngine(ring, self._clock)
+        return self._made
+
+    def seal(
+        self,
+        source: Source,
+        sink: BinaryIO,
+        *,
+        recipients: Iterable[str],
+        signer: str | None,
+        compress: Compression = Compression.ZIP,
+        armor: bool = True,
+        cipher: str = "AES256",
+        digest: str = "SHA256",
+    ) -> Sealed:
+        return self._engine().seal(
+            source,
+            sink,
+            recipients=recipients,
+            signer=signer,
+            compress=compress,
+            armor=armor,
+            cipher=cipher,
+            digest=digest,
+        )
+
+    def open(self, source: BinaryIO, *, temp: Path, limits: Limits, legacy: bool = False) -> Opened:
+        return self._engine().open(source, temp=temp, limits=limits, legacy=legacy)
+
+    def verify_detached(self, data: Iterable[Buffer], signature: bytes) -> Signature:
+        return self._engine().verify_detached(data, signature)
+
+    def sign_detached(
+        self, data: Iterable[Buffer], *, signer: str, digest: str = "SHA256", armor: bool = True
+    ) -> bytes:
+        return self._engine().sign_detached(data, signer=signer, digest=digest, armor=armor)
