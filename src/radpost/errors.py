@@ -226,6 +226,13 @@ FINGERPRINT_DIFFERS = _r(
     "The key's fingerprint is not the one given; ask the partner for both again. The key was not taken.",
     "Der Fingerabdruck des Schlüssels ist nicht der angegebene; fragen Sie den Partner erneut nach beidem.",
 )
+UNSUPPORTED_ALGORITHM = _r(
+    216,
+    "unsupported-algorithm",
+    Side.PARTNER,
+    "The mail is encrypted in a way that is not known here; ask the sender for OpenPGP with AES and MDC.",
+    "Das Verfahren der Verschlüsselung ist hier unbekannt; bitten Sie um OpenPGP mit AES und MDC.",
+)
 
 # 400 DICOM
 DICOM_INVALID = _r(

@@ -24,6 +24,7 @@ from radpost.errors import (
     RESOURCE_LIMIT,
     TAMPERED,
     TRUNCATED,
+    UNSUPPORTED_ALGORITHM,
     RadpostError,
 )
 from radpost.mime.coding import Buffer
@@ -53,6 +54,7 @@ _OF_THE_DATA: Final = frozenset(
         PASSWORD_ENCRYPTED,
         OPENPGP_MALFORMED,
         LEGACY_ALGORITHM,
+        UNSUPPORTED_ALGORITHM,
     }
 )
 """Faults of the sealed data; all others are ours, or limits, and stop the mail."""

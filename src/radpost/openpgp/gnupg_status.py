@@ -24,7 +24,8 @@ from radpost.words import Verdict
 
 _PREFIX = "[GNUPG:] "
 _NO_PUBKEY_RC = "9"
-_UNSUPPORTED_RC = "4"
+_UNSUPPORTED_RCS = frozenset({"4", "5"})
+"""An algorithm of key or hash that GnuPG does not know: nothing speaks for or against the signature."""
 
 
 class TransientFaultError(RadpostError):
@@ -179,7 +180,7 @@ def _error(arguments: list[str], primary_of: Callable[[str], str | None]) -> Sig
     primary = primary_of(named or fields[0])
     if fields[2].isdigit() and int(fields[2]) in WEAK_DIGESTS:
         return Signature(Verdict.WEAK_DIGEST, primary, named, _time(fields[4]))
-    verdict = Verdict.UNKNOWN_KEY if fields[5] == _UNSUPPORTED_RC else Verdict.BAD
+    verdict = Verdict.UNKNOWN_KEY if fields[5] in _UNSUPPORTED_RCS else Verdict.BAD
     return Signature(verdict, primary, named, _time(fields[4]))
 
 

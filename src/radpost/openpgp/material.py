@@ -26,7 +26,17 @@ ELGAMAL, DSA, ECDH, ECDSA, EDDSA = 16, 17, 18, 19, 22
 _OID_ED25519 = bytes.fromhex("2b06010401da470f01")
 _OID_CV25519 = bytes.fromhex("2b060104019755010501")
 
-DIGESTS: dict[int, str] = {1: "md5", 2: "sha1", 8: "sha256", 9: "sha384", 10: "sha512", 11: "sha224"}
+DIGESTS: dict[int, str] = {
+    1: "md5",
+    2: "sha1",
+    8: "sha256",
+    9: "sha384",
+    10: "sha512",
+    11: "sha224",
+    12: "sha3-256",
+    14: "sha3-512",
+}
+"""Hash algorithms by their number (RFC 9580 9.5)."""
 WEAK_DIGESTS = frozenset({1, 2, 3})
 _HASHES: dict[int, hashes.HashAlgorithm] = {
     1: hashes.MD5(),  # noqa: S303  # only to say "weak-digest" of an old mail
@@ -35,6 +45,8 @@ _HASHES: dict[int, hashes.HashAlgorithm] = {
     9: hashes.SHA384(),
     10: hashes.SHA512(),
     11: hashes.SHA224(),
+    12: hashes.SHA3_256(),
+    14: hashes.SHA3_512(),
 }
 KEY_BYTES = {7: 16, 8: 24, 9: 32}
 """Session ciphers the native engine knows: AES (RFC 4880 9.2)."""

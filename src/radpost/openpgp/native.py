@@ -124,7 +124,7 @@ class NativeEngine:
         return Opened(
             decisive(found),
             writer.finish(),
-            "mdc" if content.encrypted else "none",
+            content.integrity,
             content.encrypted,
             content.cipher,
             tuple(warnings),

@@ -24,9 +24,10 @@ from radpost.errors import (
     RESOURCE_LIMIT,
     TAMPERED,
     TRUNCATED,
+    UNSUPPORTED_ALGORITHM,
     RadpostError,
 )
-from radpost.openpgp import packets, signatures
+from radpost.openpgp import aead, packets, signatures
 from radpost.openpgp.budget import Budget
 from radpost.openpgp.deflate import BZIP2, ZIP, ZLIB, inflate
 from radpost.openpgp.keyring import Keyring
@@ -64,6 +65,8 @@ class Content:
 
     signed: list[Signed] = field(default_factory=list)
     encrypted: bool = False
+    integrity: str = "none"
+    """``mdc`` or ``aead`` of what was encrypted."""
     cipher: str = ""
     recipient: KeyState | None = None
 
@@ -137,12 +140,15 @@ class MessageReader:
         found = self._session(sessions)
         if header.tag == packets.SED:
             raise RadpostError(NO_INTEGRITY, "symmetrically encrypted data without MDC")
-        if header.tag == packets.AEAD:
-            raise Unsupported("AEAD packet")
         self.content.recipient, cipher, session = found
         self._admit(cipher, session)
         pieces = packets.body(reader, header)
-        plain = _Protected(pieces, session)
+        if header.tag == packets.AEAD:
+            self.content.integrity = "aead"
+            plain = _Proven(aead.decrypted(pieces, cipher, session))
+        else:
+            self.content.integrity = "mdc"
+            plain = _Proven(_Protected(pieces, session).run())
         inner = ByteReader(plain.chunks())
         try:
             _Inner(self, self._max_depth).run(inner, packets.read_header(inner))
@@ -161,6 +167,8 @@ class MessageReader:
         self.content.cipher = CIPHERS.get(cipher, f"cipher {cipher}")
         if cipher in LEGACY_CIPHERS and not self._legacy:
             raise RadpostError(LEGACY_ALGORITHM, self.content.cipher)
+        if cipher not in CIPHERS:
+            raise RadpostError(UNSUPPORTED_ALGORITHM, self.content.cipher)
         if cipher not in KEY_BYTES:
             raise Unsupported(f"session cipher {cipher}")
         if KEY_BYTES[cipher] != len(session):
@@ -195,7 +203,7 @@ class MessageReader:
         if named:
             raise RadpostError(TAMPERED, "the session key cannot be decrypted")
         if newer:
-            raise RadpostError(OPENPGP_MALFORMED, "a session key packet of an unknown version")
+            raise RadpostError(UNSUPPORTED_ALGORITHM, "a session key packet of a later version")
         raise RadpostError(NO_SECRET_KEY)
 
     def _candidates(self, keyid: str, algorithm: int) -> Sequence[KeyState]:
@@ -238,6 +246,31 @@ class MessageReader:
         return True
 
 
+class _Proven:
+    """A plaintext that ends only if its integrity is proven."""
+
+    def __init__(self, pieces: Iterator[Piece]) -> None:
+        self._pieces = self._run(pieces)
+
+    def chunks(self) -> Iterator[Piece]:
+        """Return the plaintext as one iterator."""
+        return self._pieces
+
+    def drain(self) -> None:
+        """Read to the end, so that the MDC or the last tag is checked."""
+        for _ in self._pieces:
+            pass
+
+    @staticmethod
+    def _run(pieces: Iterator[Piece]) -> Iterator[Piece]:
+        try:
+            yield from pieces
+        except EndOfData as error:
+            raise RadpostError(TRUNCATED, "the encrypted data end too early") from error
+        except Malformed as error:
+            raise RadpostError(OPENPGP_MALFORMED, str(error)) from error
+
+
 class _Protected:
     """Symmetrically encrypted, integrity protected data, version 1 (RFC 4880 5.13)."""
 
@@ -245,24 +278,6 @@ class _Protected:
         self._pieces = packets.gathered(pieces, _WORTH)
         self._context = Cipher(AES(session), CFB(bytes(16))).decryptor()
         self._open = bytearray()
-        self._iterator = self._run()
-
-    def chunks(self) -> Iterator[Piece]:
-        """Return the plaintext as one iterator; it ends only if the MDC is right."""
-        return self._iterator
-
-    def drain(self) -> None:
-        """Read to the end, so that the MDC is checked."""
-        for _ in self._iterator:
-            pass
-
-    def _run(self) -> Iterator[Piece]:
-        try:
-            yield from self._decrypt()
-        except EndOfData as error:
-            raise RadpostError(TRUNCATED, "the encrypted data end too early") from error
-        except Malformed as error:
-            raise RadpostError(OPENPGP_MALFORMED, str(error)) from error
 
     def _decrypted(self, held: bytes, sealed: Piece) -> memoryview:
         """Return ``held`` and what ``sealed`` hides, in a buffer that the next call uses again."""
@@ -274,7 +289,8 @@ class _Protected:
         self._context.update_into(sealed, view[len(held) :])
         return view[:size]
 
-    def _decrypt(self) -> Iterator[Piece]:
+    def run(self) -> Iterator[Piece]:
+        """Yield the plaintext."""
         running = hashlib.sha1(usedforsecurity=False)
         held = b""
         skip = _PREFIX

@@ -34,6 +34,7 @@ PROGRAMS: Mapping[str, tuple[tuple[str, str], ...]] = {
     ),
     "gnupg": (("gpg", "gpg"), ("gpg-agent", "gpg-agent")),
     "sqop": (("sqop", "sqop"),),
+    "rnp": (("rnp", "rnp"), ("rnpkeys", "rnp")),
     "openssl": (("openssl", "openssl"),),
     "mpack": (("mpack", "mpack"),),
     "maildrop": (("reformime", "maildrop"),),
