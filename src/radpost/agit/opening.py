@@ -33,6 +33,7 @@ from radpost.mime.pgp import Found, Kind, Payload, Signed, find_openpgp, signed_
 from radpost.mime.reader import Entity, content, parse
 from radpost.mime.report import parse_mdn
 from radpost.openpgp.values import NO_SIGNATURE, Engine, Limits, Opened, Signature
+from radpost.words import Verdict
 
 __all__ = ["Content", "Cover", "Part", "Report", "open_mail", "studies", "weakest"]
 
@@ -212,12 +213,20 @@ class _Opener:
         self._count()
         detached = content(signed.signature, buffer, MAX_SIGNATURE)
         try:
-            return self.engine.verify_detached(signed_data(signed, buffer), detached)
+            return self._weighed(self.engine.verify_detached(signed_data(signed, buffer), detached))
         except RadpostError as error:
             if error.reason not in _OF_THE_DATA:
                 raise
             self.content.warn(f"unreadable-signature:{error.reason.name}")
             return NO_SIGNATURE
+
+    def _weighed(self, signature: Signature) -> Signature:
+        """A key that is too weak for today proves little, unless the partner's legacy switch admits it."""
+        if not signature.legacy_key:
+            return signature
+        self.content.warn(f"legacy-key:{signature.legacy_key}")
+        weakened = signature.verdict is Verdict.GOOD and not self.legacy
+        return replace(signature, verdict=Verdict.WEAK_DIGEST) if weakened else signature
 
     def _payload(self, payload: Payload, tree: _Level, scope: _Scope) -> None:
         try:
@@ -236,7 +245,7 @@ class _Opener:
             if payload.kind is not Kind.INLINE and is_data(payload.entity, tree.buffer):
                 self._take(payload.entity, tree.buffer, scope)
             return
-        cover = scope.cover.signed(opened.signature)
+        cover = scope.cover.signed(self._weighed(opened.signature))
         cover = replace(cover, encrypted=cover.encrypted or opened.encrypted)
         self.covers.append(cover)
         below = _Scope(study_uid(payload.entity.headers) or scope.study, cover, scope.depth + 1)

@@ -42,6 +42,29 @@ class _Keys:
     def signer(self, primary: str | None) -> KeyState | None:
         return None if primary is None else self.keyring.signing_key(primary, self.clock())
 
+    def weighed(self, signature: Signature) -> Signature:
+        """Name the algorithm of a signing key that is too weak for today."""
+        named = signature.signing_fingerprint or signature.fingerprint
+        legacy = (
+            next((state.legacy for state in self.keyring.find(named) if state.legacy), "") if named else ""
+        )
+        return replace(signature, legacy_key=legacy) if legacy else signature
+
+    def noted(self, opened: Opened) -> Opened:
+        """Add what is known of the keys that a message was signed with and encrypted to."""
+        signatures = tuple(self.weighed(one) for one in opened.signatures)
+        used = self.keyring.find(opened.recipient) if opened.recipient else ()
+        warnings = dict.fromkeys(opened.warnings)
+        if any(state.expired(self.clock()) for state in used):
+            warnings["expired-recipient-key"] = None
+        warnings |= dict.fromkeys(f"legacy-recipient-key:{state.legacy}" for state in used if state.legacy)
+        return replace(
+            opened,
+            signature=self.weighed(opened.signature),
+            signatures=signatures,
+            warnings=tuple(warnings),
+        )
+
 
 class GnuPGEngine:
     """GnuPG alone, with the same face as `CompositeEngine`."""
@@ -79,20 +102,14 @@ class GnuPGEngine:
     def open(self, source: BinaryIO, *, temp: Path, limits: Limits, legacy: bool = False) -> Opened:
         """Decrypt and verify."""
         opened = self._gnupg.open(source, self._keys.keyring, temp=temp, limits=limits, legacy=legacy)
-        return self._noted(opened)
-
-    def _noted(self, opened: Opened) -> Opened:
-        used = self._keys.keyring.find(opened.recipient) if opened.recipient else ()
-        if any(state.expired(self._keys.clock()) for state in used):
-            return replace(opened, warnings=(*opened.warnings, "expired-recipient-key"))
-        return opened
+        return self._keys.noted(opened)
 
     def verify_detached(self, data: Iterable[Buffer], signature: bytes) -> Signature:
         """Verify a detached signature."""
         binary = b"".join(
             packets.packet(packets.SIGNATURE, content) for content in detached_packets(signature)
         )
-        return self._gnupg.verify(data, binary, self._keys.keyring, _TIMEOUT)
+        return self._keys.weighed(self._gnupg.verify(data, binary, self._keys.keyring, _TIMEOUT))
 
     def sign_detached(
         self, data: Iterable[Buffer], *, signer: str, digest: str = "SHA256", armor: bool = True
@@ -155,17 +172,21 @@ class CompositeEngine:
         """Decrypt and verify; ``source`` must be seekable, because GnuPG may have to read it again."""
         start = source.tell()
         try:
-            return self._native.open(source, temp=temp, limits=limits, legacy=legacy, now=self._keys.clock())
+            opened = self._native.open(
+                source, temp=temp, limits=limits, legacy=legacy, now=self._keys.clock()
+            )
         except Unsupported:
             source.seek(start)
             return self._fallback.open(source, temp=temp, limits=limits, legacy=legacy)
+        return self._keys.noted(opened)
 
     def verify_detached(self, data: Iterable[Buffer], signature: bytes) -> Signature:
         """Verify a detached signature (RFC 3156 5, multipart/signed)."""
         try:
-            return self._native.verify_detached(data, signature, self._keys.clock())
+            found = self._native.verify_detached(data, signature, self._keys.clock())
         except Unsupported:
             return self._fallback.verify_detached(data, signature)
+        return self._keys.weighed(found)
 
     def sign_detached(
         self, data: Iterable[Buffer], *, signer: str, digest: str = "SHA256", armor: bool = True

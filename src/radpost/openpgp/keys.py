@@ -18,11 +18,6 @@ from radpost.openpgp.gnupg import GnuPG
 from radpost.openpgp.keyring import list_certs
 from radpost.openpgp.listing import CertState
 from radpost.openpgp.material import (
-    DSA,
-    ELGAMAL,
-    RSA,
-    RSA_ENCRYPT,
-    RSA_SIGN,
     WEAK_DIGESTS,
     Block,
     Unsupported,
@@ -32,7 +27,6 @@ from radpost.openpgp.values import CertInfo
 
 # no AEAD or OCB in the features, and the fast compression first
 _PREFERENCES = "AES256 AES192 AES SHA256 SHA512 SHA384 SHA224 ZIP ZLIB Uncompressed mdc"
-_RSA_MIN = 2048
 _CERTIFICATIONS = range(0x10, 0x14)
 
 
@@ -193,10 +187,8 @@ def _problems(block: Block, state: CertState, now: datetime) -> Iterator[str]:
         yield "no-user-id"
     used = {top, *state.usable("e", now), *state.usable("s", now)}
     for key in sorted(used, key=lambda one: one.fingerprint):
-        if key.algorithm in (RSA, RSA_ENCRYPT, RSA_SIGN) and key.bits < _RSA_MIN:
-            yield f"weak-rsa-{key.bits}"
-        if key.algorithm in (DSA, ELGAMAL):
-            yield f"legacy-algorithm:{key.algorithm_name}"
+        if key.legacy:
+            yield f"legacy-key:{key.legacy}"
     if _weak_self_signature(block):
         yield "sha1-self-signature"
 

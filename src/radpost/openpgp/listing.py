@@ -16,6 +16,7 @@ _NAMES = {
     ECDSA: "ECDSA",
     EDDSA: "EdDSA",
 }
+_RSA_MIN = 2048
 _PRIMARY = frozenset({"pub", "sec"})
 _SUBKEY = frozenset({"sub", "ssb"})
 
@@ -45,6 +46,13 @@ class KeyState:
         """Name for people."""
         name = _NAMES.get(self.algorithm, f"algorithm {self.algorithm}")
         return f"{name} {self.curve}" if self.curve else name
+
+    @property
+    def legacy(self) -> str:
+        """What is too old about it to be trusted today: ``RSA 1024``, ``DSA``, ``ElGamal``; else nothing."""
+        if self.algorithm in (RSA, RSA_ENCRYPT, RSA_SIGN):
+            return f"RSA {self.bits}" if self.bits < _RSA_MIN else ""
+        return self.algorithm_name if self.algorithm in (DSA, ELGAMAL) else ""
 
     def expired(self, now: datetime) -> bool:
         """Whether its time is over."""

@@ -115,12 +115,9 @@ class NativeEngine:
         except BaseException:
             writer.discard()
             raise
-        warnings = []
         recipient = content.recipient
-        if recipient is not None and recipient.expired(now):
-            warnings.append("expired-recipient-key")
         weak = {signed.packet.digest_id for signed in content.signed} & WEAK_DIGESTS
-        warnings += [f"{DIGESTS[digest_id]}-digest" for digest_id in sorted(weak)]
+        warnings = [f"{DIGESTS[digest_id]}-digest" for digest_id in sorted(weak)]
         return Opened(
             decisive(found),
             writer.finish(),

@@ -70,6 +70,8 @@ class Signature:
     signing_fingerprint: str | None = None
     """Fingerprint of the (sub)key that signed, as far as the signature names it."""
     created: datetime | None = None
+    legacy_key: str = ""
+    """The algorithm of a signing key that is too weak for today, such as ``RSA 1024``."""
 
 
 NO_SIGNATURE = Signature(Verdict.NONE)
