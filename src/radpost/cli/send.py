@@ -2,8 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -11,18 +10,18 @@ from typing import Annotated
 
 import typer
 
+from radpost.agit.gathering import is_uid
 from radpost.cli.common import DEFAULT_CONFIG, ConfigOption, opened, print_json, size
+from radpost.cli.filing import LEFT_SHOWN, bar, say_left
 from radpost.errors import TABLE
 from radpost.gateway import sending
 from radpost.gateway.partners import Partner
-from radpost.gateway.sending import Job, Progress
+from radpost.gateway.sending import Progress
 from radpost.gateway.site import Site, wake
 from radpost.store import retrievals
 from radpost.transfer.transmission import State
 from radpost.words import Priority
 
-_LINE_EVERY = 500
-_LEFT_SHOWN = 20
 _FEW = 10
 
 
@@ -74,7 +73,7 @@ def send(
     """
     if not paths and not study:
         raise typer.BadParameter("give files or folders, or --study UID", param_hint="PATHS")
-    if study and not sending.is_uid(study):
+    if study and not is_uid(study):
         raise typer.BadParameter(f"'{study}' is no DICOM UID", param_hint="--study")
     with opened(config) as site:
         partner = site.partners.by_name(to)
@@ -105,38 +104,21 @@ def send(
 def _files(
     site: Site, partner: Partner, paths: list[Path], study: str, priority: Priority, *, quiet: bool
 ) -> _Outcome:
-    with _bar("reading", None, quiet=quiet) as step:
+    with bar("reading", None, quiet=quiet) as step:
         job = sending.look(paths, partner, priority=priority, study_uid=study, seen=lambda _path: step())
     if not quiet:
-        _say_left(job)
-    with _bar("taking", len(job.pieces), quiet=quiet) as step:
+        say_left(job.gathered, study_option="--study")
+    with bar("taking", len(job.gathered.pieces), quiet=quiet) as step:
         runs = sending.take(site, job, taken=lambda _piece: step())
     return _Outcome(
         partner.name,
         job.origin.source,
-        objects=len(job.pieces),
-        bytes=job.bytes,
-        studies=job.studies,
-        left=tuple((str(one.path), one.why) for one in job.left),
+        objects=len(job.gathered.pieces),
+        bytes=job.gathered.bytes,
+        studies=job.gathered.studies,
+        left=tuple((str(one.path), one.why) for one in job.gathered.left),
         gateway_runs=runs,
     )
-
-
-def _say_left(job: Job) -> None:
-    """Say what is not sent, and why; troubles on standard error."""
-    troubles = [one for one in job.left if one.is_trouble]
-    for one in troubles:
-        print(f"not sent: {one.path}: {one.sentence}", file=sys.stderr)
-    others = [one for one in job.left if not one.is_trouble]
-    for one in others[:_LEFT_SHOWN]:
-        print(f"left out: {one.path}: {one.sentence}")
-    if len(others) > _LEFT_SHOWN:
-        print(f"left out: {len(others) - _LEFT_SHOWN} more")
-    if job.unassigned:
-        print(
-            f"{job.unassigned} documents lie beside several studies and got a study of their own; "
-            "name theirs with --study UID"
-        )
 
 
 def _say(outcome: _Outcome) -> None:
@@ -145,7 +127,7 @@ def _say(outcome: _Outcome) -> None:
     else:
         studies = f"{len(outcome.studies)} {'study' if len(outcome.studies) == 1 else 'studies'}"
         print(f"taken: {outcome.objects} objects, {size(outcome.bytes)}, {studies}, for {outcome.partner}")
-        for uid in outcome.studies[:_LEFT_SHOWN]:
+        for uid in outcome.studies[:LEFT_SHOWN]:
             print(f"  study {uid}")
     if not outcome.gateway_runs:
         print("No gateway runs here: it is sent when you start 'radpost run'.", file=sys.stderr)
@@ -212,33 +194,3 @@ def _followed() -> Callable[[Progress], None]:
                 print(f"{row.id}: {row.state}", flush=True)
 
     return changed
-
-
-@contextmanager
-def _bar(what: str, total: int | None, *, quiet: bool) -> Iterator[Callable[[], None]]:
-    """Show a progress bar on a terminal, a plain line now and then elsewhere."""
-    if quiet:
-        yield lambda: None
-        return
-    if not sys.stdout.isatty():
-        yield _lines(what, total)
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415
-    from rich.progress import Progress as Bars  # noqa: PLC0415  only on a terminal
-
-    columns = (TextColumn("{task.description:<8}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Bars(*columns) as bars:
-        task = bars.add_task(what, total=total)
-        yield lambda: bars.advance(task)
-
-
-def _lines(what: str, total: int | None) -> Callable[[], None]:
-    count = 0
-
-    def step() -> None:
-        nonlocal count
-        count += 1
-        if count % _LINE_EVERY == 0:
-            print(f"{what}: {count}" + (f" of {total}" if total else ""), flush=True)
-
-    return step

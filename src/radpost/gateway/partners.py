@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct, field
 
+from radpost.agit.dialect import DialectName, Writing
 from radpost.errors import CONFIG_INVALID, RadpostError
 from radpost.words import SignaturePolicy
 
@@ -22,23 +23,13 @@ class Route(Struct, frozen=True, forbid_unknown_fields=True):
     ca: str = ""
 
 
-class Switches(Struct, frozen=True, forbid_unknown_fields=True):
-    """The dialect's switches; the defaults are what every partner in the field can read."""
+class Switches(Writing, frozen=True, forbid_unknown_fields=True):
+    """All switches of a partner: how its mails are written, and how the gateway deals with it."""
 
-    objects_per_mail: Annotated[int, Meta(ge=1, le=10_000)] = 1
-    max_mail_size: Annotated[int, Meta(ge=20_000)] = 10_000_000
-    inner_encoding: Literal["base64", "binary"] = "base64"
-    compression: Literal["auto", "always", "never"] = "auto"
-    cipher: Literal["AES256", "AES192", "AES128"] = "AES256"
-    digest: Literal["SHA256", "SHA512"] = "SHA256"
-    sign: bool = True
-    receipt: bool = True
     receipt_signed: bool = False
     receipts_per_object: bool = False
     trust_unsigned_receipts: bool = True
-    partial: bool = True
     bdat: bool = True
-    study_uid_outside: bool = False
     legacy: bool = False
     clear: bool = False
     streaming: bool = False
@@ -50,7 +41,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """What is stored of a partner beside name, AE title and address."""
 
     title: str = ""
-    dialect: Literal["agit-1.1", "agit-1.5"] = "agit-1.5"
+    dialect: DialectName = "agit-1.5"
     policy: SignaturePolicy = SignaturePolicy.REQUIRE
     switches: Switches = field(default_factory=Switches)
     route: Route | None = None

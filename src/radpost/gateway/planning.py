@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 from sqlalchemy import Connection
 
-from radpost.agit.letter import item_bound, sealed_bound
+from radpost.agit.dialect import bound_of, mail_bound
 from radpost.errors import INTERNAL, RadpostError
 from radpost.gateway import machines
 from radpost.gateway.outbox import WORK_RECUT_REST, WORK_RECUT_SINGLY, WORK_SEAL, Outbox
@@ -21,10 +21,6 @@ from radpost.transfer import transmission as transmission_machine
 from radpost.transfer.outgoing import ENDED, OutgoingMail, Phase, Replaced
 from radpost.words import Priority
 
-NATIVE: Final = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"})
-"""Transfer syntaxes of uncompressed pixels (PS3.5 A.1 to A.3)."""
-PARTIAL_FACTOR: Final = 0.62
-"""Native pixels in a mail that may travel as message/partial: what deflate leaves of them, with a margin."""
 RETRY_SECONDS: Final = 60.0
 _Row = TypeVar("_Row", CollectionRow, MailRow)
 
@@ -110,9 +106,12 @@ class Planner:
     def plan(self, connection: Connection, plan: Plan, parts: Sequence[Member], now: float) -> str:
         """Plan one transmission; return its SETID, a DICOM UID (agit-dicom-email 8, 3)."""
         switches = plan.partner.switches
-        items = [packing.Item(part, part.size, self._bound(plan.partner, part)) for part in parts]
+        items = [
+            packing.Item(part, part.size, bound_of(switches, part.size, part.transfer_syntax_uid))
+            for part in parts
+        ]
         limits = packing.Limits(plan.objects_per_mail, switches.max_mail_size)
-        mails = list(packing.pack(items, limits, _mail_bound))
+        mails = list(packing.pack(items, limits, mail_bound))
         set_id = f"2.25.{uuid.UUID(bytes=secrets.token_bytes(16), version=4).int}"
         policy = transmission_machine.TransmissionPolicy()
         opened = transmission_machine.opened(now, policy, plan.priority)
@@ -210,15 +209,3 @@ class Planner:
             for other in outgoing.mails_of(connection, mail.transmission_id)
             if other.id != mail.id and Phase(other.state) not in settled
         ]
-
-    @staticmethod
-    def _bound(partner: Partner, part: Member) -> int:
-        switches = partner.switches
-        size = part.size
-        if switches.partial and switches.compression != "never" and part.transfer_syntax_uid in NATIVE:
-            size = int(size * PARTIAL_FACTOR)
-        return item_bound(size, switches.inner_encoding)
-
-
-def _mail_bound(_objects: int, encoded: int) -> int:
-    return sealed_bound(encoded)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from radpost.agit.gathering import is_uid
 from radpost.errors import DISK_FULL, RadpostError
 from radpost.gateway import ingest, sending
 from radpost.gateway.site import Site
@@ -72,7 +73,7 @@ def test_a_document_alone_gets_the_study_that_is_named_or_a_new_one(
     assert uid == "1.2.3.4"
     (uid,) = run("send", path, "--to", partner, "--json").json["studies"]
     assert uid.startswith("2.25.")
-    assert sending.is_uid(uid)
+    assert is_uid(uid)
     assert run("send", path, "--to", partner, "--study", "1.2.x").code == 2
 
 
@@ -173,7 +174,7 @@ def test_a_study_is_ordered_from_our_pacs(home: Path, run: Run, partner: str, si
     ],
 )
 def test_uids(text: str, fine: bool) -> None:
-    assert sending.is_uid(text) is fine
+    assert is_uid(text) is fine
 
 
 @pytest.mark.shared

@@ -24,7 +24,7 @@ def job(site: Site, partner: str, tmp_path: Path, request: pytest.FixtureRequest
         partners.put(connection, partners.PartnerRow(row.name, row.ae_title, row.address, settings, 0.0))
     site.partners.forget()
     found = sending.look(small_study(tmp_path / "study", 3, "x"), site.partners.by_name(partner))
-    for piece in found.pieces[:2]:
+    for piece in found.gathered.pieces[:2]:
         add_file(
             site,
             found.origin,
