@@ -24,6 +24,7 @@ COMMANDS = (
     "alarm",
     "partner",
     "key",
+    "pack",
     "doctor",
 )
 """In the order in which a person needs them; each is imported when it is asked for."""
