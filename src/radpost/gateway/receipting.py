@@ -289,8 +289,11 @@ class Receipts:
             found = outgoing.find_envid(connection, dsn.envid)
         if found is None:
             return self._receipt_came_back(connection, ids, dsn, now)
-        failed = [item for item in dsn.recipients if item.address]
-        if failed and not any((item.address or "").lower() == found.recipient.lower() for item in failed):
+        if dsn.is_success:
+            return True  # where it went on to is no news: what counts is the partner's receipt
+        names = (name for item in dsn.recipients for name in (item.address, item.original_recipient))
+        named = {name.lower() for name in names if name}
+        if dsn.rfc3464 and named and found.recipient.lower() not in named:
             return False
         for row in outgoing.submissions_of(connection, found.mail_id):
             if row.message_id == found.message_id:

@@ -1,7 +1,7 @@
 """Bounces: delivery status notifications (RFC 3464) and the free text that some servers send instead."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -15,6 +15,7 @@ _STATUS_TYPES: Final = ("message/delivery-status", "message/global-delivery-stat
 _RETURNED_TYPES: Final = ("message/rfc822", "message/global", "text/rfc822-headers", "message/global-headers")
 _LIMIT: Final = 256 * 1024
 _MAX_RECIPIENTS: Final = 1000
+_SUCCESSES: Final = frozenset({"delivered", "relayed", "expanded"})
 _GROUPS: Final = re.compile(rb"(?>\r*\n|\r)[ \t]*(?>\r*\n|\r)\s*")
 _STATUS: Final = re.compile(r"\b([245])\.(\d{1,3})\.(\d{1,3})\b")
 _ADDRESS: Final = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]{1,64}@[A-Za-z0-9][A-Za-z0-9.-]{0,250}[A-Za-z0-9]")
@@ -69,6 +70,11 @@ class Dsn:
         failed = [item.kind for item in self.recipients if item.failed]
         others = [item.kind for item in self.recipients]
         return next(iter(failed + others), BounceClass.OTHER)
+
+    @property
+    def is_success(self) -> bool:
+        """Whether it only tells that the mail went on: delivered, relayed or expanded (RFC 3464 2.3.3)."""
+        return bool(self.recipients) and all(item.action in _SUCCESSES for item in self.recipients)
 
 
 def parse_dsn(root: Entity, buffer: Buffer) -> Dsn | None:
@@ -155,7 +161,8 @@ _BY_TEXT: Final = (
         BounceClass.UNKNOWN_ADDRESS,
         re.compile(
             r"(user|recipient|address|mailbox|account|empfänger|host|domain)\b.{0,60}"
-            r"(unknown|not recognized|not found|does ?n[o']t exist|unavailable|unbekannt|disabled|rejected)"
+            r"(unknown|not (recognized|found|listed)|does ?n[o']t exist|unavailable|unbekannt|disabled"
+            r"|rejected)"
             r"|(unknown|no such|invalid) (local )?(user|recipient|address|mailbox|host|domain)"
             r"|unrouteable",
             re.IGNORECASE,
@@ -171,7 +178,11 @@ _BY_TEXT: Final = (
     ),
     (
         BounceClass.DELAYED,
-        re.compile(r"delayed|will (be retried|retry|keep trying)|verzögert", re.IGNORECASE),
+        re.compile(
+            r"delayed|will (be retried|retry|keep trying)|not (yet )?been delivered .{0,60}after"
+            r"|attempts will continue|verzögert|noch nicht zugestellt",
+            re.IGNORECASE,
+        ),
     ),
 )
 
@@ -189,21 +200,25 @@ def classify(status: str | None, diagnostic: str) -> BounceClass:
 
 _SUBJECT: Final = re.compile(
     r"^\s*(undeliver(ed|able)|unzustellbar|nicht zustellbar|mail delivery|mail system error|returned mail"
-    r"|delivery (status )?(notification|failure|has failed)|failure notice|warning: (message|could)"
-    r"|message delayed)",
+    r"|delivery (status )?(notification|failure|has failed)|(permanent |message )delivery failure"
+    r"|failure notice|warning: (message|could)|unable to deliver|(message|mail) (undeliverable|delayed)"
+    r"|message status\b.{0,10}undeliverable|(zustellung|übermittlung)\b.{0,40}(fehl|nicht))",
     re.IGNORECASE,
 )
 _DAEMON: Final = re.compile(
     r"mailer-daemon|postmaster|mail delivery|system administrator|mdaemon", re.IGNORECASE
 )
 _COPY: Final = re.compile(
-    r"^-{2,80}[^\n]{0,30}(copy of (the|your) (message|headers)|(original|unsent|returned) message)"
-    r"|^(original message headers|below this line is a copy)|^-{3,80} ursprüngliche nachricht",
+    r"^[ ]{0,4}-{2,80}[^\n]{0,30}(copy of (the|your) (message|headers)|(original|unsent|returned) message)"
+    r"|^(original message headers|message headers follow|below this line is a copy)"
+    r"|^-{3,80} ursprüngliche nachricht",
     re.IGNORECASE | re.MULTILINE,
 )
 _FAILED: Final = re.compile(
     r"(following )?(address|recipient)\S{0,5}[^\n]{0,40}\b(failed|reach|delivered|delayed)"
     r"|did not reach the following recipient|delivery to the following recipient"
+    r"|(wasn't able to|unable to|could not) (deliver|be delivered)|undeliverable recipient"
+    r"|was not delivered to"
     r"|(empfänger|adresse)\S{0,5}[^\n]{0,40}nicht",
     re.IGNORECASE,
 )
@@ -223,11 +238,14 @@ def _free_text(root: Entity, buffer: Buffer) -> Dsn | None:
     text = raw.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
     copy = _COPY.search(text)
     report, returned = (text[: copy.start()], text[copy.end() :]) if copy else (text, "")
-    addresses = [item.strip() for item in failed if item.strip()] or _failed_addresses(report)
+    addresses: Sequence[str] = [item.strip() for item in failed if item.strip()]
+    addresses = addresses or _failed_addresses(report) or _other_addresses(report, root.headers)
     ids = [*_returned_ids(root, buffer), *_ID_LINE.findall(returned)]
+    answered = root.headers.get("In-Reply-To") or root.headers.get("References") or ""
+    ids = ids or list(message_ids(answered))
     return Dsn(
         rfc3464=False,
-        recipients=tuple(_free_recipient(item, report) for item in addresses[:_MAX_RECIPIENTS]),
+        recipients=tuple(_free_recipient(item, report) for item in addresses[:_MAX_RECIPIENTS] or ("",)),
         original_message_id=ids[-1] if ids else None,
         message_ids=tuple(dict.fromkeys(ids)),
         envid=None,
@@ -241,11 +259,18 @@ def _failed_addresses(report: str) -> list[str]:
     return list(dict.fromkeys(_ADDRESS.findall(report, match.end())))[:_MAX_RECIPIENTS] if match else []
 
 
+def _other_addresses(report: str, headers: Headers) -> list[str]:
+    """Take every address of a report that has no sentence we know, but the sender's and those of servers."""
+    known = {item.lower() for name in ("To", "From") for item in headers.addresses(name)}
+    found = dict.fromkeys(_ADDRESS.findall(report))
+    return [item for item in found if item.lower() not in known and not _DAEMON.match(item)]
+
+
 def _free_recipient(recipient: str, report: str) -> RecipientStatus:
-    start = report.find(recipient)
+    start = report.find(recipient) if recipient else -1
     paragraph = report[start + len(recipient) :].strip("\n :").split("\n\n")[0] if start >= 0 else ""
     diagnostic = " ".join(paragraph.split())[:1000]
     kind = classify(None, diagnostic)
     if kind is BounceClass.OTHER:
         kind = classify(None, " ".join(report.split())[:4000])
-    return RecipientStatus(recipient, None, None, None, None, diagnostic, kind)
+    return RecipientStatus(recipient or None, None, None, None, None, diagnostic, kind)

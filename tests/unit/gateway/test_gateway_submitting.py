@@ -243,3 +243,41 @@ def test_mails_taken_together_have_credit_together(
     with a.site.database.write() as connection:
         outgoing.put_window(connection, "b", machines.dump(window))
     assert len(a.submit()) == 2
+
+
+def _report(message_id: str, recipient: str, action: str) -> bytes:
+    return (
+        "From: MAILER-DAEMON@relay.example\r\nTo: dicom@a.example\r\nMIME-Version: 1.0\r\n"
+        "Content-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n--b\r\n\r\nwords\r\n"
+        "--b\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; relay.example\r\n\r\n"
+        f"{recipient}Action: {action}\r\nStatus: {'2.0.0' if action == 'relayed' else '5.2.2'}\r\n\r\n"
+        f"--b\r\nContent-Type: text/rfc822-headers\r\n\r\nMessage-ID: {message_id}\r\n\r\n--b--\r\n"
+    ).encode()
+
+
+@pytest.mark.parametrize(
+    ("recipient", "action", "state"),
+    [
+        ("Final-Recipient: rfc822; dicom@b.example\r\n", "relayed", "on server"),
+        ("Final-Recipient: rfc822; radiology@inside.b.example\r\n", "failed", "on server"),
+        (
+            "Original-Recipient: rfc822; dicom@b.example\r\nFinal-Recipient: rfc822; x@inside.b.example\r\n",
+            "failed",
+            "planned",
+        ),
+    ],
+)
+def test_only_a_failure_of_the_recipient_counts_as_a_bounce(
+    make_pair: "Callable[..., Pair]",
+    study: "Callable[..., list[Path]]",
+    recipient: str,
+    action: str,
+    state: str,
+) -> None:
+    """A server that tells of success says nothing about the partner; who forwards names both addresses."""
+    a = make_pair(switches=Switches()).a
+    a.collect(study(1), "b")
+    a.seal()
+    ((sent, _),) = a.submit()
+    a.take(_report(sent.message_id, recipient, action), envelope_from="")
+    assert [mail.state for mail in a.mails()] == [state]
