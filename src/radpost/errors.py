@@ -234,6 +234,35 @@ UNSUPPORTED_ALGORITHM = _r(
     "Das Verfahren der Verschlüsselung ist hier unbekannt; bitten Sie um OpenPGP mit AES und MDC.",
 )
 
+SMIME_MALFORMED = _r(
+    221,
+    "smime-malformed",
+    Side.PARTNER,
+    "The S/MIME data cannot be read; ask the sender to send the mail again.",
+    "Die S/MIME-Daten sind nicht lesbar; bitten Sie den Absender um erneuten Versand.",
+)
+SMIME_UNSUPPORTED = _r(
+    222,
+    "smime-unsupported",
+    Side.PARTNER,
+    "The S/MIME data use an algorithm that Radpost does not know; ask the sender for AES and RSA or ECDH.",
+    "Die S/MIME-Daten nutzen ein unbekanntes Verfahren; bitten Sie den Absender um AES mit RSA oder ECDH.",
+)
+CERTIFICATE_UNREADABLE = _r(
+    223,
+    "certificate-unreadable",
+    Side.US,
+    "The file holds no readable X.509 key or certificate; export it again as PEM, DER or PKCS#12.",
+    "Die Datei enthält keinen lesbaren X.509-Schlüssel oder kein Zertifikat; exportieren Sie sie erneut.",
+)
+PASSPHRASE_WRONG = _r(
+    224,
+    "passphrase-wrong",
+    Side.US,
+    "The private key is locked and none of the passphrases given opens it; give the right one.",
+    "Der private Schlüssel ist gesperrt und keine der Passphrasen öffnet ihn; geben Sie die richtige an.",
+)
+
 # 400 DICOM
 DICOM_INVALID = _r(
     401,

@@ -14,6 +14,10 @@ class Verdict(Enum):
     EXPIRED_KEY = "expired-key"
     REVOKED_KEY = "revoked-key"
     WEAK_DIGEST = "weak-digest"
+    UNTRUSTED = "untrusted"
+    """S/MIME: no chain of certificates leads to an authority that we trust."""
+    EXPIRED = "expired"
+    """S/MIME: a certificate of the chain is not valid at this time."""
 
 
 class SignaturePolicy(Enum):

@@ -26,8 +26,10 @@ _WEAKEST: Final = (
     Verdict.WRONG_SIGNER,
     Verdict.NONE,
     Verdict.UNKNOWN_KEY,
+    Verdict.UNTRUSTED,
     Verdict.REVOKED_KEY,
     Verdict.EXPIRED_KEY,
+    Verdict.EXPIRED,
     Verdict.WEAK_DIGEST,
     Verdict.GOOD,
 )

@@ -31,6 +31,8 @@ _REQUIRE: dict[Verdict, Ruling] = {
     Verdict.EXPIRED_KEY: Quarantine(SIGNATURE_REQUIRED),
     Verdict.REVOKED_KEY: Quarantine(SIGNATURE_REQUIRED),
     Verdict.WEAK_DIGEST: Quarantine(SIGNATURE_REQUIRED),
+    Verdict.UNTRUSTED: Quarantine(SIGNATURE_REQUIRED),
+    Verdict.EXPIRED: Quarantine(SIGNATURE_REQUIRED),
 }
 # @GIT 1.1r rule 5 makes signatures optional: a missing or unverifiable one must not disturb reception.
 # Someone else's good signature is no missing one: it says that the mail is not from the partner in From.
@@ -43,6 +45,8 @@ _ACCEPT: dict[Verdict, Ruling] = {
     Verdict.EXPIRED_KEY: Release(Verdict.EXPIRED_KEY),
     Verdict.REVOKED_KEY: Release(Verdict.REVOKED_KEY),
     Verdict.WEAK_DIGEST: Release(Verdict.WEAK_DIGEST),
+    Verdict.UNTRUSTED: Release(Verdict.UNTRUSTED),
+    Verdict.EXPIRED: Release(Verdict.EXPIRED),
 }
 _IGNORE: dict[Verdict, Ruling] = {
     verdict: Release(None if verdict is Verdict.GOOD else verdict) for verdict in Verdict

@@ -470,6 +470,7 @@ def test_inv7_the_whole_table() -> None:
         (p.name, v.name) for p in SignaturePolicy for v in Verdict if isinstance(policy.judge(p, v), Release)
     }
     accepted = {"GOOD", "NONE", "UNKNOWN_KEY", "EXPIRED_KEY", "REVOKED_KEY", "WEAK_DIGEST"}
+    accepted |= {"UNTRUSTED", "EXPIRED"}
     expected = (
         {("REQUIRE", "GOOD")} | {("ACCEPT", v) for v in accepted} | {("IGNORE", v.name) for v in Verdict}
     )
