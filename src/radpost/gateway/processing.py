@@ -5,6 +5,7 @@ never stops the next (DESIGN invariant 5).
 """
 
 import hashlib
+import itertools
 import mmap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -109,7 +110,12 @@ class Processor:
             # it may be deleted from its server now
             self._site.bells.mailbox.ring()
 
-    def is_report(self, row: ArrivalRow) -> bool:
+    def batch(self, rows: Sequence[ArrivalRow]) -> list[ArrivalRow]:
+        """Return what one worker takes of the arrivals that wait: one, or the small reports in front."""
+        reports = list(itertools.takewhile(self._is_report, rows))
+        return reports or list(rows[:1])
+
+    def _is_report(self, row: ArrivalRow) -> bool:
         """Tell whether an arrival looks like a small report; only how fast it goes depends on it."""
         if not row.size or row.size > REPORT_BYTES or row.recipient == POSTMASTER:
             return False

@@ -18,9 +18,9 @@ from radpost.agit import receipts as letters
 from radpost.errors import BOUNCED, INTERNAL, TABLE, RadpostError, Reason
 from radpost.gateway import machines
 from radpost.gateway.arrivals import apply_incoming
+from radpost.gateway.cutting import route_of
 from radpost.gateway.outbox import Outbox, envid_of
 from radpost.gateway.partners import Partner
-from radpost.gateway.sealing import route_of
 from radpost.gateway.site import Site
 from radpost.mime.folding import boundary
 from radpost.mime.report import BounceClass, Dsn, Mdn

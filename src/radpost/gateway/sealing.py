@@ -1,9 +1,13 @@
-"""Planned mails become sealed bytes, durable before anybody submits them (DESIGN 4 "External actions")."""
+"""Planned mails become sealed bytes, durable before anybody submits them (DESIGN 4 "External actions").
 
-import mmap
+Small mails are sealed several at a time: their files are synced as one group and noted with one commit. What
+fails is written down alone, and stops no other.
+"""
+
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,53 +15,51 @@ from typing import BinaryIO, Final, cast
 
 from sqlalchemy import Connection
 
-from radpost.agit import names
 from radpost.agit.letter import Item, Letter, boundaries, inner_chunks, outer_envelope
 from radpost.errors import INTERNAL, RadpostError
-from radpost.gateway import machines
 from radpost.gateway.alarms import PASSING
-from radpost.gateway.outbox import WORK_CUT, WORK_SEAL, Outbox, envid_of
+from radpost.gateway.cutting import Cutter, Piece
+from radpost.gateway.outbox import WORK_CUT, WORK_SEAL, Outbox
 from radpost.gateway.partners import Partner
 from radpost.gateway.site import Site
-from radpost.mime.headers import parse_block
-from radpost.mime.partial import FragmentHeader, repeated, split
 from radpost.mime.writer import Source
 from radpost.openpgp.deflate import measure_gain
 from radpost.openpgp.values import Compression
-from radpost.store import journal, objects, outgoing
+from radpost.store import objects, outgoing
 from radpost.store.outgoing import MailRow, Member
 from radpost.store.spool import Stored
-from radpost.transfer import submission as submission_machine
 from radpost.transfer import window as window_machine
-from radpost.transfer.outgoing import OutgoingMail, Sealed, SealFailed
+from radpost.transfer.outgoing import Sealed, SealFailed
 from radpost.words import Priority
 
 READ_BYTES: Final = 1 << 20
-HEADER_BYTES: Final = 64 * 1024
 AHEAD_BYTES: Final = 64_000_000
 """So many sealed bytes may wait for submission per partner; the rest stays planned, and costs no disk."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    message_id: str
-    head: bytes | None
-    start: int
-    end: int
+BATCH_MAILS: Final = 8
+BATCH_BYTES: Final = 4_000_000
+"""Mails up to this size together share a commit; nothing waits long for the others."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    stored: Stored
+    """A sealed mail in a temporary file that is not durable yet."""
+
+    row: MailRow
+    partner: Partner
     message_id: str
+    members: list[Member]
+    limit: int | None
+    path: Path
+    stored: Stored
 
 
 class Sealer:
-    """Seals one mail at a time; several may run side by side."""
+    """Seals a mail, or several small ones with one commit; workers may run side by side."""
 
     def __init__(self, site: Site, outbox: Outbox) -> None:
         self._site = site
         self._outbox = outbox
+        self._cutter = Cutter(site, outbox)
 
     def next(self, limit: int, busy: frozenset[int]) -> list[MailRow]:
         """Return mails to seal or cut next, leaving out partners that have enough sealed bytes waiting."""
@@ -70,17 +72,93 @@ class Sealer:
             found = cut or outgoing.next_work(connection, WORK_SEAL, now, limit + len(busy), blocked, wholly)
         return [row for row in found if row.id not in busy][:limit]
 
+    def batch(self, rows: Sequence[MailRow]) -> list[MailRow]:
+        """Return what one worker takes of the mails that wait: half of them at most, for there are others."""
+        taken: list[MailRow] = []
+        size = 0
+        for row in rows[: min(BATCH_MAILS, (len(rows) + 1) // 2)]:
+            size += row.bytes
+            if taken and size > BATCH_BYTES:
+                break
+            taken.append(row)
+        return taken
+
     def work(self, row: MailRow) -> None:
         """Seal or cut one mail; a failure is written down with its reason, never raised."""
+        self.work_all([row])
+
+    def work_all(self, rows: Sequence[MailRow]) -> None:
+        """Seal or cut mails; what fails is written down with its reason, and stops no other."""
+        written: list[_Written] = []
+        try:
+            for row in rows:
+                with self._watched(row):
+                    found = self._work(row)
+                    if found is not None:
+                        written.append(found)
+        finally:
+            if written:
+                self._keep(written)
+
+    def _work(self, row: MailRow) -> _Written | None:
         with self._site.database.read() as connection:
             fresh = outgoing.get_mail(connection, row.id)
-        if fresh.work != row.work or fresh.machine != row.machine:
-            return  # another worker was faster, or a person ordered something else
+            if fresh.work != row.work or fresh.machine != row.machine:
+                return None  # another worker was faster, or a person ordered something else
+            partner = self._site.partners.by_name(row.partner)
+            limit = self._cutter.limit(connection, partner, row)
+            members = outgoing.mail_members(connection, row.id)
+            job = outgoing.get_transmission(connection, row.transmission_id)
+            first = outgoing.first_position(connection, row.id)
+        if row.work == WORK_CUT:
+            self._cut(row, partner, limit)
+            return None
+        assert job is not None, "mails are removed only with their transmission"
+        letter = self._letter(row, partner, members, job.study_uid, first)
+        self._site.spool.require_space(row.bytes)
+        path, stored = self._write(letter, partner)
+        return _Written(row, partner, letter.message_id, members, limit, path, stored)
+
+    def _keep(self, written: Sequence[_Written]) -> None:
+        """Make sealed mails durable together, and note each with its messages."""
         try:
-            if row.work == WORK_CUT:
-                self._cut(row)
-            else:
-                self._seal(row)
+            self._site.spool.adopt([(one.path, one.stored) for one in written])
+        except RadpostError as error:
+            # the files are gone, as they must be after a failed sync: each mail is sealed anew, alone
+            for one in written:
+                if len(written) == 1:
+                    self._failed(one.row, error)
+                else:
+                    self.work(one.row)
+            return
+        ready: list[tuple[_Written, list[Piece]]] = []
+        for one in written:
+            with self._watched(one.row):
+                ready.append((one, self._cutter.pieces(one.message_id, one.stored, one.limit)))
+        if len(ready) == 1 or not self._noted_together(ready):
+            for one, pieces in ready:
+                with self._watched(one.row), self._site.database.write() as connection:
+                    self._commit(connection, one, pieces)
+        for one in written:
+            for member in one.members:
+                self._site.spool.leave(member.file_sha256)
+
+    def _noted_together(self, ready: Sequence[tuple[_Written, list[Piece]]]) -> bool:
+        try:
+            with self._site.database.write() as connection:
+                for one, pieces in ready:
+                    self._commit(connection, one, pieces)
+        except Exception:
+            # one of them is bad, or the store is: each has its own ending now
+            self._site.log.exception("mails not noted together")
+            return False
+        return True
+
+    @contextmanager
+    def _watched(self, row: MailRow) -> Iterator[None]:
+        """Write down why a mail could not be sealed."""
+        try:
+            yield
         except RadpostError as error:
             self._failed(row, error)
         except Exception:
@@ -99,21 +177,6 @@ class Sealer:
             if unsent > AHEAD_BYTES or (unsent and not admitted):
                 blocked.append(partner)
         return blocked
-
-    def _seal(self, row: MailRow) -> None:
-        partner = self._site.partners.by_name(row.partner)
-        with self._site.database.read() as connection:
-            members = outgoing.mail_members(connection, row.id)
-            job = outgoing.get_transmission(connection, row.transmission_id)
-            first = outgoing.first_position(connection, row.id)
-            known = self._known_limit(connection, partner)
-        assert job is not None, "mails are removed only with their transmission"
-        letter = self._letter(row, partner, members, job.study_uid, first)
-        self._site.spool.require_space(row.bytes)
-        written = self._write(letter, partner)
-        self._commit(row, partner, letter, written, known)
-        for member in members:
-            self._site.spool.leave(member.file_sha256)
 
     def _letter(
         self, row: MailRow, partner: Partner, members: list[Member], study_uid: str, first: int
@@ -150,7 +213,7 @@ class Sealer:
             compressible=compressible,
         )
 
-    def _write(self, letter: Letter, partner: Partner) -> _Written:
+    def _write(self, letter: Letter, partner: Partner) -> tuple[Path, Stored]:
         ring = self._site.keys.ring()
         envelope = outer_envelope(letter)
         packed = any(item.compressible for item in letter.items)
@@ -167,139 +230,35 @@ class Sealer:
                 digest=partner.switches.digest,
             )
             writer.write(envelope.tail)
-            return _Written(writer.commit(), letter.message_id)
+            return writer.finish()
 
-    def _commit(self, row: MailRow, partner: Partner, letter: Letter, written: _Written, known: int) -> None:
+    def _commit(self, connection: Connection, one: _Written, pieces: list[Piece]) -> None:
         now = self._site.clock()
-        limit = self._limit(partner, row, known)
-        pieces = [_Piece(letter.message_id, None, 0, written.stored.size)]
-        if limit is not None and written.stored.size > limit:
-            pieces = self._fragments(written.stored, limit)
-        with self._site.database.write() as connection:
-            objects.put_blob(connection, self._site.spool, written.stored, now)
-            fresh = outgoing.get_mail(connection, row.id)
-            generation = machines.load(OutgoingMail, fresh.machine).generation
-            outgoing.add_message(
-                connection, letter.message_id, row.id, partner.name, partner.address, generation, now
-            )
-            self._submissions(connection, fresh, partner, written.stored, pieces, now)
-            self._outbox.mail_event(
-                connection,
-                fresh,
-                Sealed(written.stored.size, len(pieces)),
-                now,
-                message_id=letter.message_id,
-                sealed_sha256=written.stored.sha256,
-                size=written.stored.size,
-                sealed_at=now,
-            )
+        stored = one.stored
+        objects.put_blob(connection, self._site.spool, stored, now)
+        fresh = outgoing.get_mail(connection, one.row.id)
+        self._cutter.submit(connection, fresh, one.partner, stored, pieces, now, whole=one.message_id)
+        self._outbox.mail_event(
+            connection,
+            fresh,
+            Sealed(stored.size, len(pieces)),
+            now,
+            message_id=one.message_id,
+            sealed_sha256=stored.sha256,
+            size=stored.size,
+            sealed_at=now,
+        )
 
-    def _cut(self, row: MailRow) -> None:
+    def _cut(self, row: MailRow, partner: Partner, limit: int | None) -> None:
         """Cut the same sealed bytes in smaller fragments than before (RFC 2046 5.2.2)."""
-        partner = self._site.partners.by_name(row.partner)
         assert row.sealed_sha256 is not None, "a mail to be cut has been sealed"
         stored = Stored(row.sealed_sha256, row.size)
-        with self._site.database.read() as connection:
-            known = self._known_limit(connection, partner)
-        pieces = self._fragments(stored, self._limit(partner, row, known) or row.size // 2)
+        pieces = self._cutter.fragments(stored, limit or row.size // 2)
         now = self._site.clock()
         with self._site.database.write() as connection:
             fresh = outgoing.get_mail(connection, row.id)
-            self._submissions(connection, fresh, partner, stored, pieces, now)
+            self._cutter.submit(connection, fresh, partner, stored, pieces, now)
             self._outbox.mail_event(connection, fresh, Sealed(stored.size, len(pieces)), now)
-
-    @staticmethod
-    def _known_limit(connection: Connection, partner: Partner) -> int:
-        """Return the largest message that the partner's server said it takes, 0 if it said none."""
-        return int(journal.recall(connection, f"size {route_of(partner)}") or 0)
-
-    def _limit(self, partner: Partner, row: MailRow, known: int) -> int | None:
-        """Return the largest message for this partner; None while nobody said one.
-
-        ``known`` is what its server said, or 0.
-        """
-        if not partner.switches.partial:
-            return None
-        limits = [partner.switches.max_mail_size, known]
-        if self._site.config.submission is not None:
-            limits.append(self._site.config.submission.max_mail_size)
-        smallest = min(limit for limit in limits if limit > 0)
-        machine = machines.load(OutgoingMail, row.machine)
-        # the last cut was by what was known then; only a further refusal makes pieces smaller than that
-        halvings = max(0, machine.cuts - (1 if known else 0))
-        return max(16_384, smallest >> halvings)
-
-    def _fragments(self, stored: Stored, limit: int) -> "list[_Piece]":
-        """Cut the sealed mail; the date of the fragments is the mail's own, for the signature binds it."""
-        ids: dict[int, str] = {}
-        with (
-            self._site.spool.open(stored.sha256) as file,
-            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view,
-        ):
-            fields = parse_block(bytes(view[:HEADER_BYTES]), complete=len(view) <= HEADER_BYTES).headers
-            header = FragmentHeader(
-                sender=fields.get("From") or "",
-                recipient=fields.get("To") or "",
-                subject=names.SUBJECT,
-                date=fields.date() or datetime.fromtimestamp(self._site.clock(), UTC),
-                partial_id=secrets.token_hex(16) + "@" + self._site.domain,
-                message_id=lambda number: ids.setdefault(number, self._outbox.new_message_id()),
-                extra=tuple(repeated(fields)),
-            )
-            cuts = split(view, limit, header)
-        return [_Piece(ids[cut.number], cut.header, cut.start, cut.end) for cut in cuts]
-
-    def _submissions(
-        self,
-        connection: Connection,
-        row: MailRow,
-        partner: Partner,
-        stored: Stored,
-        pieces: list[_Piece],
-        now: float,
-    ) -> None:
-        fresh = submission_machine.Submission(not_before=now)
-        machine = machines.load(OutgoingMail, row.machine)
-        for piece in pieces:
-            if piece.head is not None:
-                outgoing.add_message(
-                    connection,
-                    piece.message_id,
-                    row.id,
-                    partner.name,
-                    partner.address,
-                    machine.generation,
-                    now,
-                )
-        outgoing.add_submissions(
-            connection,
-            [
-                {
-                    "kind": "mail",
-                    "mail_id": row.id,
-                    "receipt_id": None,
-                    "partner": partner.name,
-                    "route": route_of(partner),
-                    "message_id": piece.message_id,
-                    "envid": envid_of(piece.message_id),
-                    "envelope_from": self._site.address,
-                    "recipient": partner.address,
-                    "piece": number,
-                    "pieces": len(pieces),
-                    "head": piece.head,
-                    "sha256": stored.sha256,
-                    "start": piece.start,
-                    "end": piece.end,
-                    "size": len(piece.head or b"") + piece.end - piece.start,
-                    "generation": machine.generation,
-                    "state": fresh.phase.value,
-                    "machine": machines.dump(fresh),
-                    "priority": row.priority,
-                    "due_at": now,
-                }
-                for number, piece in enumerate(pieces, 1)
-            ],
-        )
 
     def _failed(self, row: MailRow, error: RadpostError) -> None:
         self._site.log.warning(
@@ -313,11 +272,6 @@ class Sealer:
         event = SealFailed(error.reason, passing=error.reason in PASSING)
         with self._site.database.write() as connection:
             self._outbox.mail_event(connection, row.id, event, now)
-
-
-def route_of(partner: Partner) -> str:
-    """Return the name of the route that a partner's mails take."""
-    return "submission" if partner.settings.route is None else f"partner {partner.name}"
 
 
 def _read(path: Path) -> Iterator[bytes]:

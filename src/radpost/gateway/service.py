@@ -27,7 +27,7 @@ from radpost.gateway.settling import Settler
 from radpost.gateway.site import Bell, Site, listen_for_wakes, open_site
 from radpost.gateway.submitting import Submitter
 from radpost.gateway.timing import Timekeeper
-from radpost.gateway.workers import Claims, open_step, step_of
+from radpost.gateway.workers import Claims, step_of
 from radpost.store import outgoing
 
 IDLE_SECONDS: Final = 1.0
@@ -90,7 +90,7 @@ class Gateway:
         connections = site.config.submission.connections if site.config.submission else 2
         for number in range(connections):
             self._run(f"submit-{number}", bells.submit, self._submitter.step)
-        opens = open_step(self._processor, Claims(site.log), bells.open)
+        opens = step_of(self._processor, Claims(site.log), bells.open, idle=self._join)
         for number in range(limits.open_workers):
             self._run(f"open-{number}", bells.open, opens)
         bells.deliver.pass_to([Bell() for _ in self._deliverers])
@@ -168,6 +168,9 @@ class Gateway:
     def _prepare_keys(self) -> None:
         with suppress(Exception):  # whoever needs a key meets the same fault, and tells of it
             self.site.keys.ring()
+
+    def _join(self) -> bool:
+        return self._processor.join_due() > 0
 
     def _write_receipts(self) -> bool:
         if self._receipts.write_due():

@@ -8,13 +8,11 @@ from typing import Final, Protocol, TypeVar
 
 import structlog
 
-from radpost.gateway.processing import Processor
 from radpost.gateway.site import Bell
-from radpost.store.incoming import ArrivalRow
 
 REST_SECONDS: Final = 30.0
-REPORTS: Final = 16
-"""So many small reports are taken together at most."""
+LOOK: Final = 16
+"""So many rows are looked at, to take some of them together."""
 _Row = TypeVar("_Row", bound="Numbered")
 
 
@@ -32,8 +30,14 @@ class Room(Protocol[_Row]):
     def next(self, limit: int, busy: frozenset[int]) -> list[_Row]:
         """Return what is next."""
 
+    def batch(self, rows: Sequence[_Row]) -> list[_Row]:
+        """Return what one worker takes of them; the others get the rest."""
+
     def work(self, row: _Row) -> None:
         """Work on one."""
+
+    def work_all(self, rows: Sequence[_Row]) -> None:
+        """Work on several with one commit; a bad one spoils no other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,64 +67,57 @@ class Claims:
             self.taken.add(number)
             return True
 
-    def work(self, rows: Sequence[Numbered], work: Callable[[], None]) -> None:
-        """Work on rows that were taken, and give them back."""
-        numbers = [row.id for row in rows]
-        try:
-            work()
-        except Exception:
-            # not given back at once: the rows behind them have their turn first
-            self.log.exception("work failed inside", rows=numbers)
-            with self.lock:
-                self.resting.update(dict.fromkeys(numbers, time.monotonic() + REST_SECONDS))
-        else:
-            with self.lock:
-                self.taken.difference_update(numbers)
+    def free(self, rows: Sequence[_Row]) -> list[_Row]:
+        """Return those that no worker has."""
+        with self.lock:
+            return [row for row in rows if row.id not in self.taken]
 
-
-def step_of(room: Room[_Row], claims: Claims, bell: Bell, then: Bell) -> Callable[[], bool]:
-    """Return a worker's step: one row; it rings ``bell`` if more wait, and ``then`` when it is done."""
-
-    def step() -> bool:
-        found = room.next(2, claims.frozen())
-        row = next((row for row in found if claims.take(row.id)), None)
-        if row is None:
-            return False
-        if len(found) > 1:
-            bell.ring()
-        claims.work([row], lambda: room.work(row))
-        then.ring()
-        return True
-
-    return step
-
-
-def open_step(processor: Processor, claims: Claims, bell: Bell) -> Callable[[], bool]:
-    """Return the step of a worker that opens mails: one mail, or some small reports."""
-
-    def more(first: ArrivalRow) -> list[ArrivalRow]:
-        """Take the small reports that wait behind one."""
-        rows = [first]
-        for row in processor.next(REPORTS - 1, claims.frozen()):
-            if not processor.is_report(row) or not claims.take(row.id):
-                break
-            rows.append(row)
-        return rows
-
-    def step() -> bool:
-        found = processor.next(2, claims.frozen())
-        first = next((row for row in found if claims.take(row.id)), None)
-        if first is None:
-            return processor.join_due() > 0
-        rows = [first]
-        if len(found) > 1:
-            if processor.is_report(first):
-                rows = more(first)
-            bell.ring()
+    def work(self, room: Room[_Row], rows: Sequence[_Row]) -> None:
+        """Work on rows that were taken, together or else one by one, and give them back."""
         if len(rows) > 1:
-            claims.work(rows, lambda: processor.work_all(rows))
-        else:
-            claims.work(rows, lambda: processor.work(first))
+            try:
+                room.work_all(rows)
+            except Exception:
+                self.log.exception("work failed inside", rows=[row.id for row in rows])
+            else:
+                self._give(rows)
+                return
+        for row in rows:
+            try:
+                room.work(row)
+            except Exception:
+                # not given back at once: the rows behind it have their turn first
+                self.log.exception("work failed inside", row=row.id)
+                with self.lock:
+                    self.resting[row.id] = time.monotonic() + REST_SECONDS
+            else:
+                self._give([row])
+
+    def _give(self, rows: Sequence[Numbered]) -> None:
+        with self.lock:
+            self.taken.difference_update(row.id for row in rows)
+
+
+def step_of(
+    room: Room[_Row], claims: Claims, bell: Bell, then: Bell | None = None, idle: Callable[[], bool] = bool
+) -> Callable[[], bool]:
+    """Return a worker's step: a row, or several that go together.
+
+    It rings ``bell`` if more wait, and ``then`` when it is done; ``idle`` is what it does if nothing waits.
+    """
+
+    def step() -> bool:
+        found = room.next(LOOK, claims.frozen())
+        if not found:
+            return idle()
+        # a worker that looked at the same time may have been faster
+        mine = [row for row in room.batch(claims.free(found)) if claims.take(row.id)]
+        if len(found) > len(mine):
+            bell.ring()
+        if mine:
+            claims.work(room, mine)
+            if then is not None:
+                then.ring()
         return True
 
     return step

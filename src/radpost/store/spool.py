@@ -12,7 +12,7 @@ import re
 import secrets
 import stat
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +24,8 @@ from radpost.store.holding import Holds
 _PRIVATE_DIR: Final = stat.S_IRWXU
 _PRIVATE_FILE: Final = stat.S_IRUSR | stat.S_IWUSR
 _COPY_BYTES: Final = 1 << 20
+_TOGETHER: Final = 16
+"""So many files are open at once while they are synced."""
 _MARKED: Final = re.compile(r"([0-9a-f]{12})\.")
 
 
@@ -130,9 +132,9 @@ class Spool:
         waiting = list(files)
         shards: set[Path] = set()
         try:
+            if not synced:
+                _sync_files([path for path, _ in waiting])
             for path, stored in waiting:
-                if not synced:
-                    _sync_file(path)
                 target = self.path(stored.sha256)
                 path.rename(target)
                 shards.add(target.parent)
@@ -329,6 +331,20 @@ def _sync_file(path: Path) -> None:
         os.fdatasync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _sync_files(paths: Sequence[Path]) -> None:
+    """Sync many files: the writing of all begins first, so that they share commits of the file system."""
+    for start in range(0, len(paths), _TOGETHER):
+        with contextlib.ExitStack() as opened:
+            descriptors = []
+            for path in paths[start : start + _TOGETHER]:
+                descriptors.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+                opened.callback(os.close, descriptors[-1])
+            for descriptor in descriptors if len(descriptors) > 1 else ():
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)  # begins to write dirty pages
+            for descriptor in descriptors:
+                os.fdatasync(descriptor)
 
 
 def _sync_folder(folder: Path) -> None:

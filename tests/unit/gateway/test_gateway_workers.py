@@ -1,27 +1,36 @@
 """Workers side by side: rows that were read too early, rows that fail, bells."""
 
+import errno
+import os
 import threading
 import time
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
-from radpost.errors import INTERNAL
+from radpost.errors import INTERNAL, NO_USABLE_KEY, RadpostError
+from radpost.gateway import sealing
 from radpost.gateway.partners import Switches
 from radpost.gateway.service import Gateway
 from radpost.gateway.site import Bell
-from radpost.gateway.workers import Claims, open_step, step_of
+from radpost.gateway.workers import Claims, step_of
 from radpost.store import incoming, outgoing
 from radpost.testing.house import House, Pair
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from sqlalchemy import Connection
 
+    from radpost.agit.letter import Letter
+    from radpost.gateway.cutting import Piece
+    from radpost.gateway.partners import Partner
     from radpost.gateway.receipting import Reported
+    from radpost.gateway.sealing import _Written
     from radpost.store.incoming import ArrivalRow
+    from radpost.store.spool import Stored
 
 
 def test_invariant_4_a_second_worker_with_an_old_row_does_not_withdraw_what_the_first_sealed(
@@ -69,18 +78,115 @@ def test_invariant_5_a_row_whose_work_always_fails_stops_no_other(
     gateway = Gateway(a.site)
     first = a.mails()[0].id
     sealer = gateway._sealer
-    honest = sealer.work
+    honest = sealer.work_all
 
-    def work(row: outgoing.MailRow) -> None:
-        if row.id == first:
+    def work_all(rows: "Sequence[outgoing.MailRow]") -> None:
+        if first in [row.id for row in rows]:
             raise ValueError
-        honest(row)
+        honest(rows)
 
-    monkeypatch.setattr(sealer, "work", work)
-    step = step_of(sealer, Claims(a.site.log), Bell(), Bell())
+    monkeypatch.setattr(sealer, "work_all", work_all)
+    step = step_of(sealer, Claims(a.site.log), Bell())
     for _ in range(6):
         step()
     assert [mail.state for mail in a.mails()] == ["planned", "sealed", "sealed"]
+
+
+def test_a_worker_takes_several_small_mails_and_leaves_half_to_the_other(
+    make_pair: "Callable[..., Pair]", study: "Callable[..., list[Path]]"
+) -> None:
+    a = make_pair(switches=Switches()).a
+    a.collect(study(5), "b")
+    claims, bell, then = Claims(a.site.log), Bell(), Bell()
+    step = step_of(a.sealer, claims, bell, then)
+    assert step()
+    assert [mail.state for mail in a.mails()] == ["sealed"] * 3 + ["planned"] * 2
+    assert (bell.wait(0), then.wait(0)) == (True, True)
+    assert claims.frozen() == frozenset()
+    assert step()
+    assert step()
+    assert not step()
+    assert [mail.state for mail in a.mails()] == ["sealed"] * 5
+
+
+def test_large_mails_are_sealed_one_by_one(
+    make_pair: "Callable[..., Pair]", study: "Callable[..., list[Path]]"
+) -> None:
+    a = make_pair(switches=Switches()).a
+    a.collect(study(4), "b")
+    rows = [replace(row, bytes=sealing.BATCH_BYTES - 1) for row in a.sealer.next(16, frozenset())]
+    assert a.sealer.batch(rows) == rows[:1]
+
+
+def test_invariant_5_mails_that_are_sealed_together_fail_alone(
+    make_pair: "Callable[..., Pair]", study: "Callable[..., list[Path]]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = make_pair(switches=Switches()).a
+    a.collect(study(4), "b")
+    honest, adopt, adopted = a.sealer._write, a.site.spool.adopt, []
+
+    def write(letter: "Letter", partner: "Partner") -> "tuple[Path, Stored]":
+        if letter.part == 2:
+            raise RadpostError(NO_USABLE_KEY)
+        return honest(letter, partner)
+
+    def counted(files: "list[tuple[Path, Stored]]") -> None:
+        adopted.append(len(files))
+        adopt(files)
+
+    monkeypatch.setattr(a.sealer, "_write", write)
+    monkeypatch.setattr(a.site.spool, "adopt", counted)
+    a.sealer.work_all(a.sealer.next(16, frozenset()))
+    assert adopted == [3], "what was sealed is made durable together"
+    assert [mail.state == "sealed" for mail in a.mails()] == [True, False, True, True]
+    assert NO_USABLE_KEY.code in [mail.code for mail in a.mails()]
+    assert len(a.submit()) == 3
+
+
+def test_invariant_5_a_mail_that_cannot_be_noted_takes_no_other_with_it(
+    make_pair: "Callable[..., Pair]", study: "Callable[..., list[Path]]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = make_pair(switches=Switches()).a
+    a.collect(study(3), "b")
+    rows = a.sealer.next(16, frozenset())
+    honest = a.sealer._commit
+
+    def commit(connection: "Connection", written: "_Written", pieces: "list[Piece]") -> None:
+        honest(connection, written, pieces)
+        if written.row.id == rows[1].id:
+            raise ValueError
+
+    monkeypatch.setattr(a.sealer, "_commit", commit)
+    a.sealer.work_all(rows)
+    assert [mail.state == "sealed" for mail in a.mails()] == [True, False, True]
+    assert len(a.submit()) == 2
+
+
+def test_invariant_1_mails_whose_sync_failed_together_are_sealed_anew_each_alone(
+    make_pair: "Callable[..., Pair]", study: "Callable[..., list[Path]]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = make_pair(switches=Switches()).a
+    a.collect(study(3), "b")
+    honest, failing = os.fdatasync, [errno.EIO]
+
+    def fdatasync(descriptor: int) -> None:
+        if failing:  # the kernel reports a lost page once
+            raise OSError(failing.pop(), "lost")
+        honest(descriptor)
+
+    written: list[int] = []
+    write = a.sealer._write
+
+    def counted(letter: "Letter", partner: "Partner") -> "tuple[Path, Stored]":
+        written.append(letter.part)
+        return write(letter, partner)
+
+    monkeypatch.setattr(os, "fdatasync", fdatasync)
+    monkeypatch.setattr(a.sealer, "_write", counted)
+    a.sealer.work_all(a.sealer.next(16, frozenset()))
+    assert written == [1, 2, 3, 1, 2, 3], "no bytes are believed after a failed sync"
+    assert [mail.state for mail in a.mails()] == ["sealed"] * 3
+    assert list(a.site.spool.tmp.iterdir()) == []
 
 
 def test_invariant_5_a_collection_that_cannot_be_planned_stops_no_other(
@@ -201,7 +307,7 @@ def test_receipts_in_clear_are_applied_together(
 
     monkeypatch.setattr(a.receipts, "apply_receipt", apply)
     monkeypatch.setattr(a.processor, "work", None)  # nobody needs it
-    step = open_step(a.processor, Claims(a.site.log), Bell())
+    step = step_of(a.processor, Claims(a.site.log), Bell())
     assert step()
     assert not step()
     assert len(commits) == 5
@@ -222,7 +328,7 @@ def test_invariant_5_a_bad_receipt_among_others_spoils_none(
         return apply_receipt(connection, reported, now)
 
     monkeypatch.setattr(a.receipts, "apply_receipt", apply)
-    step = open_step(a.processor, Claims(a.site.log), Bell())
+    step = step_of(a.processor, Claims(a.site.log), Bell())
     while step():
         pass
     states = [mail.state for mail in a.mails()]

@@ -88,7 +88,8 @@ def test_invariant_1_adopt_syncs_each_file_and_each_folder_once(
     assert len(shards) < len(files)
     calls = Calls(monkeypatch)
     spool.adopt(files)
-    assert calls.kinds() == ["file", "rename"] * len(files) + ["folder"] * len(shards)
+    together = ["file"] * len(files) + ["rename"] * len(files) + ["folder"] * len(shards)
+    assert calls.kinds() == together, "no name before all is durable"
     for path, stored in files:
         assert not path.exists()
         assert hashlib.sha256(spool.path(stored.sha256).read_bytes()).hexdigest() == stored.sha256
