@@ -82,7 +82,10 @@ def test_documents_arrive_below_the_study_they_were_sent_with(
     tmp_path: Path,
     switches: Switches,
 ) -> None:
-    """The DICOM study of the same job is theirs; inside the mail each part says so, outside nothing does."""
+    """The DICOM study of the same job is theirs; inside the mail each part says so, outside nothing does.
+
+    @GIT 1.1r 1.
+    """
     image = shared / "dicom/ct_small.dcm"
     study = "1.3.6.1.4.1.5962.1.2.1.20040119072730.12322"
     inbox = tmp_path / "in"
@@ -117,6 +120,7 @@ def test_documents_arrive_below_the_study_they_were_sent_with(
 def test_documents_alone_get_the_study_that_is_named_or_one_of_their_own(
     server: MailServer, keys: tuple[OwnKey, OwnKey], documents: Path, tmp_path: Path
 ) -> None:
+    """@GIT 1.1r 6."""
     inbox = tmp_path / "in"
     a, b = institutions(tmp_path, server, keys, posted.folder(inbox))
     pdf, text = documents / "befund.pdf", documents / "scan.bin"

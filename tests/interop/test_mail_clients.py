@@ -103,6 +103,7 @@ def fetch_all(box: ImapMailbox) -> list[bytes]:
 @pytest.mark.parametrize("bdat", [True, False], ids=["bdat", "data"])
 @pytest.mark.parametrize("ways", ["submission-imaps", "submissions-imap", "smtp-imap"])
 def test_bytes_are_equal_at_the_other_end(server: MailServer, ways: str, bdat: bool) -> None:
+    """RFC 6409 3.1."""
     out, back = {
         "submission-imaps": (
             endpoint(server, server.submission_port, Security.STARTTLS),

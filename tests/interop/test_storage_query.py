@@ -66,6 +66,7 @@ def archive(
 
 
 def test_find_move_and_get(archive: Peer, ours: tuple[int, RecordingHandler], tmp_path: Path) -> None:
+    """PS3.4 C.4.1, C.4.2, C.4.2.1.6, C.4.3, C.6.2; PS3.7 9.1.2 to 9.1.4."""
     handler = ours[1]
     study = find_study(archive, STUDY)
     assert study is not None

@@ -70,7 +70,10 @@ def digest(data: bytes) -> str:
 @pytest.mark.peer("dcmtk")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_storescu_by_transfer_syntax(shared: Path, tmp_path: Path, family: str) -> None:
-    """Compared with what storescu put on the wire: it parses files and writes them anew, without padding."""
+    """Compared with what storescu put on the wire: it parses files and writes them anew, without padding.
+
+    PS3.4 B.2.2, B.4.1.
+    """
     handler = RecordingHandler(tmp_path)
     files = [shared / "dicom" / f"{name}.dcm" for name in FAMILIES[family].split()]
     with serving(handler) as port, Tap(port) as tap:
@@ -132,6 +135,8 @@ def _seconds(port: int, files: list[Path]) -> float:
 
 @pytest.mark.peer("dcmtk")
 def test_echo_and_refused_titles(tmp_path: Path) -> None:
+    """PS3.4 A, PS3.7 9.1.5."""
+
     def admit(calling: str, called: str, _address: str) -> Accept | Reject:
         if calling != "CT1":
             return Reject(Rejection.CALLING_AE)

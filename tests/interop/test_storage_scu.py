@@ -88,6 +88,7 @@ def series(shared: Path) -> list[Path]:
 
 @pytest.mark.peer("dcmtk")
 def test_storescp_writes_what_we_sent(files: list[Path], series: list[Path]) -> None:
+    """PS3.4 B.2.1, PS3.7 9.1.1."""
     with StoreScp(bit_exact=True, options=("+xa", "+uf")) as scp:
         peer = Peer("127.0.0.1", scp.port, scp.aet, "RADPOST")
         sent = list(send_files(peer, [outgoing(path) for path in [*files, *series]]))
@@ -149,6 +150,7 @@ def test_orthanc_keeps_what_we_sent(files: list[Path], series: list[Path]) -> No
 
 @pytest.mark.peer("dcmtk")
 def test_echo_of_storescp() -> None:
+    """PS3.4 A, PS3.7 9.1.5."""
     with StoreScp() as scp:
         peer = Peer("127.0.0.1", scp.port, scp.aet, "RADPOST")
         with Association.open(peer, [Proposal(VERIFICATION, (IMPLICIT_LE,))]) as association:
@@ -210,6 +212,7 @@ def test_tls_between_our_own_ends(
 def test_tls_trusts_only_whom_it_should(
     tls_server: tuple[int, TestAuthority, RecordingHandler], tmp_path: Path, files: list[Path]
 ) -> None:
+    """PS3.15 B.12."""
     port, authority, handler = tls_server
     (tmp_path / "other").mkdir()
     other = TestAuthority(tmp_path / "other")

@@ -60,6 +60,7 @@ def store(
 
 
 def test_store_echo_and_release(serve: Serve) -> None:
+    """PS3.8 7.1, 7.2; PS3.4 A."""
     both = request(contexts=((CT, (EXPLICIT_LE,)), (VERIFICATION, (IMPLICIT_LE,)))).encode()
     echo = command_unit(dimse.Command(dimse.C_ECHO_RQ, message_id=7, sop_class=VERIFICATION), 3)
     with serve() as (port, handler):
@@ -118,6 +119,7 @@ def test_refused_protocol_and_application_context(serve: Serve) -> None:
 
 
 def test_contexts_are_answered_one_by_one(serve: Serve) -> None:
+    """PS3.8 9.3.3.2."""
     jpeg = "1.2.840.10008.1.2.4.70"
     asked = request(
         contexts=(
@@ -206,6 +208,7 @@ def pdv(length: int, context: int, control: int, payload: bytes) -> bytes:
 def test_protocol_violations_end_this_association_only(
     serve: Serve, tmp_path: Path, bad: bytes, said: str
 ) -> None:
+    """PS3.8 9.2, 9.3.8."""
     with serve() as (port, handler), socket.create_connection(("127.0.0.1", port), timeout=10) as other:
         other.sendall(request(calling="OTHER").encode())
         assert read_unit(other) == ACCEPT
@@ -273,6 +276,7 @@ def test_an_object_without_end_is_cut_off(serve: Serve, tmp_path: Path) -> None:
     ("status", "kept"), [(0x0000, True), (0xB000, True), (0xA700, False), (0x0110, False)]
 )
 def test_the_handlers_status_is_the_answer(serve: Serve, tmp_path: Path, status: int, kept: bool) -> None:
+    """PS3.4 B.2.3."""
     with serve(RecordingHandler(tmp_path, status=lambda _c, _d: status)) as (port, handler):
         assert converse(port, request().encode(), store()) == [ACCEPT, f"command 1: 8001 {status:04X}"]
         handler.wait_for("aborted")
@@ -298,6 +302,7 @@ def test_a_handler_that_raises_is_a_processing_failure(
 
 
 def test_artim_ends_silent_connections(serve: Serve) -> None:
+    """PS3.8 9.1.5."""
     with serve(artim_seconds=0.2) as (port, handler):
         assert converse(port, request().encode()[:20]) == ["abort 2 0"]
         assert converse(port, b"") == ["abort 2 0"]
@@ -335,7 +340,10 @@ def test_more_associations_than_allowed_are_told_to_come_again(serve: Serve) -> 
 
 
 def test_one_fragmentation_is_as_good_as_another(serve: Serve) -> None:
-    """Several PDVs in a unit, a command in two fragments, the last fragment empty (PS3.8 9.3.5, E)."""
+    """Several PDVs in a unit, a command in two fragments, the last fragment empty (PS3.8 9.3.5, E).
+
+    PS3.8 9.3.5.1, E.2.
+    """
     command, data = dimse.encode(store_command()), data_set(pixels=1000)
     fragments = [
         (1, command[:10]),

@@ -33,6 +33,7 @@ def stored(responded: int = 1, status: int = 0, field: int = dimse.C_STORE_RSP) 
 
 
 def test_two_objects_and_a_release() -> None:
+    """PS3.8 7.2."""
     with ScriptedScp(0x0000, 0xB007) as scp, Association.open(peer(scp.port), WANTED) as association:
         assert association.accepted == {CT: (EXPLICIT_LE,)}
         assert association.store(ct()).outcome is Outcome.STORED
@@ -116,6 +117,7 @@ def test_a_refused_association_names_the_cause(rejection: Rejection, retryable: 
 def test_an_end_instead_of_a_response_is_retryable_and_stops_nothing(
     answer: bytes | None, reason: errors.Reason
 ) -> None:
+    """PS3.8 7.3."""
     with ScriptedScp(0, answer, 0) as scp:
         sent = list(send_files(peer(scp.port), [ct("1.2.0"), ct("1.2.1"), ct("1.2.2")]))
     # The association had served one object and could have been closed since: the second is sent again.
@@ -218,6 +220,7 @@ def test_more_contexts_than_one_association_has() -> None:
 
 
 def test_plans_keep_the_syntaxes_of_a_class_together() -> None:
+    """PS3.5 10.1."""
     syntaxes = [f"1.2.{n}" for n in range(50)]
     plans = plan_proposals([(f"1.9.{c}", syntax) for c in range(3) for syntax in syntaxes])
     assert [sorted({p.abstract_syntax for p in plan}) for plan in plans] == [["1.9.0", "1.9.1"], ["1.9.2"]]
@@ -254,6 +257,7 @@ def test_echo() -> None:
 
 @pytest.mark.parametrize("maximum", [0, 128, 1024, 4096, 131072])
 def test_units_fit_the_maximum_of_the_receiver(tmp_path: Path, maximum: int) -> None:
+    """PS3.8 D.1."""
     data = data_set(pixels=300_000)
     path = tmp_path / "object"
     path.write_bytes(b"#" * 5001 + data)

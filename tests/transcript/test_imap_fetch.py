@@ -68,6 +68,7 @@ def done(box: ImapMailbox, server: ScriptedServer) -> None:
 
 
 def test_open_tells_the_mailbox() -> None:
+    """RFC 3501 6.1.1, 6.2.2, 6.3.1."""
     server = ScriptedServer(LOGIN + SELECT)
     box = mailbox(server)
     assert box.open(1700000000) == Selected(1700000000, 12, 2, renumbered=False)
@@ -75,6 +76,7 @@ def test_open_tells_the_mailbox() -> None:
 
 
 def test_another_uidvalidity_is_told() -> None:
+    """RFC 3501 2.3.1.1."""
     server = ScriptedServer(LOGIN + SELECT)
     box = mailbox(server)
     assert box.open(1600000000).renumbered
@@ -82,6 +84,7 @@ def test_another_uidvalidity_is_told() -> None:
 
 
 def test_new_uids_leaves_out_the_last_mail_that_is_old() -> None:
+    """RFC 3501 6.4.4, 9."""
     server = ScriptedServer(
         LOGIN
         + SELECT
@@ -128,6 +131,7 @@ FETCH = "(UID RFC822.SIZE BODY.PEEK[])"
 
 
 def test_fetch_streams_in_order_and_asks_ahead() -> None:
+    """RFC 3501 6.4.5."""
     server = ScriptedServer(
         LOGIN
         + SELECT
@@ -255,6 +259,7 @@ def test_no_other_command_during_a_fetch() -> None:
 
 
 def test_delete_with_uidplus_touches_only_these() -> None:
+    """RFC 4315 2.1."""
     server = ScriptedServer(
         LOGIN
         + SELECT
@@ -277,6 +282,7 @@ def test_delete_without_uidplus_only_flags() -> None:
 
 
 def test_delete_without_uidplus_in_a_mailbox_of_ours_alone() -> None:
+    """RFC 3501 6.4.3."""
     server = ScriptedServer(
         POOR
         + SELECT
@@ -300,6 +306,7 @@ def test_a_refused_store_deletes_nothing() -> None:
 
 
 def test_move_makes_the_folder() -> None:
+    """RFC 6851 3."""
     server = ScriptedServer(
         LOGIN
         + SELECT
@@ -314,6 +321,7 @@ def test_move_makes_the_folder() -> None:
 
 
 def test_copy_and_flag_where_there_is_no_move() -> None:
+    """RFC 3501 6.4.7."""
     server = ScriptedServer(
         POOR
         + SELECT
@@ -326,6 +334,7 @@ def test_copy_and_flag_where_there_is_no_move() -> None:
 
 
 def test_quota_is_told_in_bytes() -> None:
+    """RFC 9208 4.1.2."""
     server = ScriptedServer(
         LOGIN
         + SELECT
@@ -341,6 +350,7 @@ def test_quota_is_told_in_bytes() -> None:
 
 
 def test_idle_ends_with_the_mail() -> None:
+    """RFC 2177 3, RFC 3501 7.3.1."""
     server = ScriptedServer(
         LOGIN
         + SELECT
@@ -353,6 +363,7 @@ def test_idle_ends_with_the_mail() -> None:
 
 
 def test_mail_that_is_deleted_by_others_is_no_news() -> None:
+    """RFC 3501 7.4.1."""
     server = ScriptedServer(
         LOGIN + SELECT + "C: R3 IDLE\nS: + idling\nS: * 1 EXPUNGE\nS: * 1 EXISTS\nC: DONE\nS: R3 OK done\n"
     )
@@ -406,6 +417,7 @@ def test_idle_refused_falls_back_to_polling(refusal: str) -> None:
 
 
 def test_polling_where_idle_is_not_offered() -> None:
+    """RFC 3501 6.1.2."""
     server = ScriptedServer(
         LOGIN.replace(" IDLE", "")
         + SELECT
@@ -490,6 +502,7 @@ def test_a_large_mailbox_is_one_line() -> None:
 
 
 def test_login_where_there_is_no_authenticate() -> None:
+    """RFC 3501 6.2.3."""
     server = ScriptedServer(
         "S: * OK hello\nC: R1 CAPABILITY\nS: * CAPABILITY IMAP4rev1\nS: R1 OK done\n"
         'C: R2 LOGIN "u" "p"\nS: R2 OK welcome\nC: R3 CAPABILITY\nS: * CAPABILITY IMAP4rev1\nS: R3 OK done\n'
@@ -500,6 +513,7 @@ def test_login_where_there_is_no_authenticate() -> None:
 
 
 def test_plain_without_initial_response() -> None:
+    """RFC 3501 6.2.2."""
     server = ScriptedServer(
         LOGIN.replace(" SASL-IR", "").replace("PLAIN AHUAcA==", "PLAIN\nS: + \nC: AHUAcA==")
     )
@@ -517,6 +531,7 @@ class Token:
 
 
 def test_oauthbearer_refused_as_in_rfc_7628() -> None:
+    """RFC 7628 3.2.3, RFC 4959 3."""
     server = ScriptedServer(
         "S: * OK [CAPABILITY IMAP4rev1 AUTH=OAUTHBEARER SASL-IR] ready\n"
         "C: R1 AUTHENTICATE OAUTHBEARER "
@@ -536,6 +551,7 @@ def test_oauthbearer_refused_as_in_rfc_7628() -> None:
 
 
 def test_logindisabled_means_no_password_in_clear() -> None:
+    """RFC 3501 6.2.3."""
     server = ScriptedServer("S: * OK [CAPABILITY IMAP4rev1 STARTTLS LOGINDISABLED] ready\n")
     box = mailbox(server)
     with pytest.raises(TransportError):
@@ -554,6 +570,7 @@ def test_logindisabled_means_no_password_in_clear() -> None:
     ids=["preauth", "not-offered", "refused", "smuggled"],
 )
 def test_starttls_is_not_given_up(transcript: str) -> None:
+    """RFC 3501 6.2.1."""
     server = ScriptedServer(transcript)
     box = mailbox(server, security=Security.STARTTLS)
     with pytest.raises(TransportError) as caught:

@@ -33,6 +33,7 @@ def opened(server: ScriptedServer) -> Pop3Mailbox:
 
 
 def test_fetch_delete_quit() -> None:
+    """RFC 1939 5, 6; RFC 2449 5."""
     server = ScriptedServer(
         LOGIN
         + "C: LIST\nS: +OK\nS: 1 8\nS: 2 17\nS: .\nC: UIDL\nS: +OK\nS: 1 aaa\nS: 2 b.b\nS: .\n"
@@ -77,6 +78,7 @@ def test_without_uidl_the_hash_is_the_identity_and_nothing_is_pipelined() -> Non
 
 @pytest.mark.parametrize("answer", ["S: -ERR disk full\n", "[drop]\n"])
 def test_a_failed_quit_deletes_nothing(answer: str) -> None:
+    """RFC 1939 6."""
     server = ScriptedServer(LOGIN + "C: DELE 1\nS: +OK\nC: QUIT\n" + answer)
     box = opened(server)
     box.delete([1])
@@ -127,6 +129,7 @@ def test_no_other_command_during_a_fetch() -> None:
 
 
 def test_user_and_pass() -> None:
+    """RFC 1939 7."""
     server = ScriptedServer(OLD_LOGIN)
     box = opened(server)
     box.close()
@@ -143,6 +146,7 @@ def test_user_and_pass() -> None:
     ],
 )
 def test_refused_sign_in(text: str, reason: object) -> None:
+    """RFC 3206 4."""
     server = ScriptedServer("S: +OK ready\n" + CAPA + f"C: AUTH PLAIN AHUAcA==\nS: -ERR {text}\n")
     box = mailbox(server)
     with pytest.raises(TransportError) as caught:
@@ -161,6 +165,7 @@ class Token:
 
 
 def test_a_long_token_goes_on_a_line_of_its_own() -> None:
+    """RFC 5034 4."""
     long = "dXNlcj11AWF1dGg9QmVhcmVyIHR0" + "dHR0" * 66 + "AQE="
     server = ScriptedServer(
         "S: +OK ready\n"
@@ -186,6 +191,7 @@ def test_a_long_token_goes_on_a_line_of_its_own() -> None:
     ids=["not-offered", "refused", "smuggled", "no-capa"],
 )
 def test_stls_is_not_given_up(transcript: str) -> None:
+    """RFC 2595 4."""
     server = ScriptedServer("S: +OK ready\n" + transcript)
     with pytest.raises(TransportError) as caught:
         mailbox(server, Security.STARTTLS).open()

@@ -42,6 +42,7 @@ def after_start(*inputs: bytes, config: SessionConfig = CONFIG, answers: Answers
 
 
 def test_a_mail_by_data_is_stored_before_250() -> None:
+    """RFC 5321 3.3, 4.2.1, 6.1."""
     assert after_start(b"DATA\r\n", b"Subject: x\r\n\r\nhi\r\n..dot\r\n.\r\n", b"QUIT\r\n") == [
         BEGIN,
         GO,
@@ -61,6 +62,7 @@ def test_byte_by_byte_is_the_same_as_at_once() -> None:
 
 
 def test_pipelined_commands_and_two_mails() -> None:
+    """RFC 2920 3.2."""
     mail = b"MAIL FROM:<>\r\nRCPT TO:<neuro@klinik-a.example>\r\nDATA\r\n"
     assert after_start(b"DATA\r\n", b"a\r\n.\r\n" + mail, b".\r\n") == [
         BEGIN,
@@ -78,6 +80,7 @@ def test_pipelined_commands_and_two_mails() -> None:
 
 
 def test_a_mail_by_chunks_keeps_dots_and_crlf_across_chunks() -> None:
+    """RFC 3030 2."""
     assert after_start(b"BDAT 4\r\n.\r\n\r", b"BDAT 5\r\n\n.\r\n.", b"BDAT 2 LAST\r\n\r\n") == [
         BEGIN,
         r"* content .\r\n",
@@ -105,6 +108,7 @@ def test_an_empty_last_chunk_ends_the_mail() -> None:
     [b"\n.\n", b"\n.\r\n", b"\r.\r\n", b"\r\n.\n", b"\r\n.\r", b"\r.\r", b"\n.\r", b"\r\n\x00.\n"],
 )
 def test_invariant_smuggling_is_refused_and_ends_the_session(end: bytes) -> None:
+    """RFC 5321 2.3.8, 4.1.1.4."""
     smuggled = b"MAIL FROM:<ceo@klinik-a.example>\r\nRCPT TO:<neuro@klinik-a.example>\r\nDATA\r\n"
     lines = after_start(b"DATA\r\n", b"Subject: x\r\n\r\nhello" + end + smuggled)
     assert lines[:2] == [BEGIN, GO]
@@ -132,6 +136,7 @@ def test_bare_line_ends_in_chunks_are_refused(chunks: bytes) -> None:
 
 @pytest.mark.parametrize("line", [b"EHLO x\n", b"EHLO\rx\r\n", b"\n", b"NOOP\r\r\n", b"NOOP \rQUIT"])
 def test_bare_line_ends_in_commands_are_refused(line: bytes) -> None:
+    """RFC 5321 2.3.8."""
     assert play([line, b"NOOP\r\n"], CONFIG) == [BANNER, *BARE]
 
 
@@ -154,12 +159,14 @@ def test_bare_line_ends_in_commands_are_refused(line: bytes) -> None:
     ],
 )
 def test_invariant_nothing_is_relayed(address: str, reply: str) -> None:
+    """RFC 5321 3.6.2."""
     lines = after_start(b"RSET\r\nMAIL FROM:<x@b.example>\r\n", f"RCPT TO:<{address}>\r\nDATA\r\n".encode())
     assert lines[2:] == [f"S: {reply}", "S: 503 5.5.1 Bad sequence of commands"]
 
 
 @pytest.mark.parametrize("address", ["postmaster", "PostMaster", "Postmaster@klinik-a.example"])
 def test_the_postmaster_can_be_reached_where_it_is_ours(address: str) -> None:
+    """RFC 5321 4.5.1."""
     ours = replace(CONFIG, is_ours=frozenset({"postmaster", "postmaster@klinik-a.example"}).__contains__)
     lines = play([f"EHLO b\r\nMAIL FROM:<>\r\nRCPT TO:<{address}>\r\n".encode()], ours)
     assert lines[-1] == "S: 250 2.1.5 Recipient OK"
@@ -168,11 +175,13 @@ def test_the_postmaster_can_be_reached_where_it_is_ours(address: str) -> None:
 
 
 def test_own_addresses_in_any_case_and_with_a_source_route() -> None:
+    """RFC 5321 2.4, C."""
     lines = after_start(b"RCPT TO:<@gate.example:Neuro@KLINIK-A.example> NOTIFY=NEVER ORCPT=rfc822;n@x\r\n")
     assert lines == ["S: 250 2.1.5 Recipient OK"]
 
 
 def test_what_is_pipelined_behind_starttls_is_dropped() -> None:
+    """RFC 3207 4.2."""
     config = replace(CONFIG, offer_starttls=True)
     injected = (
         b"EHLO evil.example\r\nSTARTTLS\r\nMAIL FROM:<evil@b.example>\r\nRCPT TO:<neuro@klinik-a.example>\r\n"
@@ -192,6 +201,7 @@ def test_what_is_pipelined_behind_starttls_is_dropped() -> None:
 
 
 def test_where_tls_is_required_no_mail_is_taken_in_clear() -> None:
+    """RFC 3207 4."""
     config = replace(CONFIG, offer_starttls=True, require_tls=True)
     lines = play([b"EHLO b.example\r\nMAIL FROM:<x@b.example>\r\n", b"STARTTLS\r\n", START], config)
     assert lines[8] == "S: 530 5.7.0 Must issue a STARTTLS command first"
@@ -199,12 +209,14 @@ def test_where_tls_is_required_no_mail_is_taken_in_clear() -> None:
 
 
 def test_tls_is_named_in_the_protocol() -> None:
+    """RFC 3848."""
     config = replace(CONFIG, offer_starttls=True)
     lines = play([b"STARTTLS\r\n", START, b"DATA\r\n"], config)
     assert "* begin ESMTPS <x@b.example> -> radiology@klinik-a.example" in lines
 
 
 def test_helo_is_plain_smtp() -> None:
+    """RFC 5321 4.1.1.1."""
     lines = play([START.replace(b"EHLO", b"HELO"), b"DATA\r\n"], CONFIG)
     assert lines == [
         BANNER,
@@ -217,6 +229,7 @@ def test_helo_is_plain_smtp() -> None:
 
 
 def test_size_too_large_is_refused_at_mail() -> None:
+    """RFC 1870 6.1."""
     lines = after_start(b"RSET\r\nMAIL FROM:<x@b.example> SIZE=1001\r\nMAIL FROM:<x@b.example> SIZE=1000\r\n")
     assert lines == [
         "S: 250 2.0.0 OK",
@@ -227,6 +240,7 @@ def test_size_too_large_is_refused_at_mail() -> None:
 
 
 def test_oversized_content_is_read_to_its_end_and_refused() -> None:
+    """RFC 1870 6.3."""
     lines = after_start(b"DATA\r\n", b"x" * 600, b"x" * 600, b"\r\n.\r\nNOOP\r\n")
     assert lines[3:] == [
         "* abort",
@@ -321,6 +335,7 @@ def test_a_peer_that_is_gone_in_the_middle_leaves_nothing(content: bytes) -> Non
 
 
 def test_rset_quit_and_ehlo_throw_an_open_mail_away() -> None:
+    """RFC 5321 4.1.1.5."""
     for command in (b"RSET", b"QUIT", b"EHLO b.example"):
         lines = after_start(b"BDAT 3\r\na\r\n", command + b"\r\n")
         assert lines.count("* abort") == 1
@@ -328,6 +343,7 @@ def test_rset_quit_and_ehlo_throw_an_open_mail_away() -> None:
 
 
 def test_lmtp_answers_for_every_recipient() -> None:
+    """RFC 2033 4.2."""
     start = (
         START.replace(b"EHLO", b"LHLO")
         + b"RCPT TO:<no@klinik-a.example>\r\nRCPT TO:<neuro@klinik-a.example>\r\n"
@@ -348,6 +364,7 @@ def test_lmtp_answers_for_every_recipient() -> None:
 
 
 def test_lmtp_has_its_own_greeting() -> None:
+    """RFC 2033 4.1."""
     assert play([b"EHLO b.example\r\nHELO b.example\r\n"], LMTP) == [
         "S: 220 mail.klinik-a.example LMTP ready",
         "S: 500 5.5.1 LHLO is the greeting here",
@@ -384,6 +401,7 @@ def test_lmtp_without_a_good_recipient_refuses_data() -> None:
     ],
 )
 def test_single_commands_before_a_greeting(command: str, reply: str) -> None:
+    """RFC 5321 4.1.4, 7.3."""
     assert play([command.encode() + b"\r\n"], CONFIG) == [BANNER, f"S: {reply}"]
 
 
@@ -403,11 +421,13 @@ def test_single_commands_before_a_greeting(command: str, reply: str) -> None:
     ],
 )
 def test_the_argument_of_mail(argument: str, reply: str) -> None:
+    """RFC 5321 4.1, 4.5.3.1.1, 4.5.3.1.3; RFC 6152 3."""
     lines = play([b"EHLO [192.0.2.1]\r\n", f"MAIL {argument}\r\n".encode()], CONFIG)
     assert lines[-1] == f"S: {reply}"
 
 
 def test_too_many_errors_commands_and_long_lines_end_the_session() -> None:
+    """RFC 5321 4.5.3.1.4."""
     few = replace(CONFIG, limits=Limits(errors=3, commands=5, line=20))
     assert play([b"X\r\n" * 10], few)[-2:] == [
         "S: 421 4.7.0 Too many errors, closing connection",
@@ -425,6 +445,7 @@ def test_too_many_errors_commands_and_long_lines_end_the_session() -> None:
 
 
 def test_too_many_recipients_get_452() -> None:
+    """RFC 5321 4.5.3.1.8."""
     config = replace(CONFIG, limits=Limits(message_size=1000, recipients=1))
     lines = after_start(b"RCPT TO:<neuro@klinik-a.example>\r\n", config=config)
     assert lines == ["S: 452 4.5.3 Too many recipients"]

@@ -62,6 +62,7 @@ def send(link: Connection, mail: bytes = MAIL, sender: str = "a@x.example") -> O
 
 
 def test_a_small_mail_goes_in_one_packet_by_bdat() -> None:
+    """RFC 2920 3.1, RFC 3030 2."""
     server = ScriptedServer(
         HELLO
         + ENVELOPE
@@ -99,6 +100,7 @@ def test_a_large_mail_waits_for_the_recipient_and_comes_from_the_file(tmp_path: 
 
 
 def test_dsn_parameters_are_sent_where_offered() -> None:
+    """RFC 3461 4."""
     server = ScriptedServer(
         HELLO
         + f"C: MAIL FROM:<a@x.example> SIZE={len(MAIL)} RET=HDRS ENVID=set+2B1+3D2\n"
@@ -122,6 +124,7 @@ def test_dsn_parameters_are_sent_where_offered() -> None:
 
 
 def test_a_plain_server_gets_data_with_stuffed_dots_and_no_parameters() -> None:
+    """RFC 5321 3.3, 4.5.2."""
     stuffed = MAIL.replace(b"\r\n.", b"\r\n..") + b".\r\n"
     server = ScriptedServer(
         PLAIN_HELLO
@@ -145,6 +148,7 @@ def test_a_plain_server_gets_data_with_stuffed_dots_and_no_parameters() -> None:
 
 
 def test_helo_where_ehlo_is_unknown() -> None:
+    """RFC 5321 3.1, 4.1.1.1."""
     server = ScriptedServer(
         "S: 220 old\nC: EHLO [127.0.0.1]\nS: 500 what\nC: HELO [127.0.0.1]\nS: 250 hello\n" + BYE
     )
@@ -186,6 +190,7 @@ def test_a_354_after_a_refused_recipient_is_ended_by_a_dot() -> None:
 
 
 def test_the_announced_limit_is_kept_without_a_word() -> None:
+    """RFC 1870 6.2."""
     server = ScriptedServer(HELLO.replace("5000000", "20") + BYE)
     with connection(server) as link:
         outcome = send(link)
@@ -298,6 +303,7 @@ def test_lost_after_the_dot_is_uncertain() -> None:
 
 
 def test_a_silent_server_after_the_end_of_data_is_uncertain() -> None:
+    """RFC 5321 4.5.3.2.6."""
     server = ScriptedServer(
         HELLO + BIG_ENVELOPE + TAKEN + f"C: BDAT {len(BIG)} LAST\n[body {len(BIG)}]\n[wait 1]\n"
     )
@@ -429,6 +435,7 @@ def offering(auth: str) -> str:
 
 
 def test_auth_plain() -> None:
+    """RFC 4954 4, RFC 4422 3, RFC 4616 2."""
     server = ScriptedServer(offering("LOGIN PLAIN") + "C: AUTH PLAIN AHUAcA==\nS: 235 2.7.0 welcome\n" + BYE)
     with sign_in(server, Password("u", "p")) as link:
         link.open()
@@ -447,6 +454,7 @@ def test_auth_login() -> None:
 
 
 def test_auth_cram_md5_as_in_rfc_2195() -> None:
+    """RFC 2195 2."""
     server = ScriptedServer(
         offering("CRAM-MD5")
         + "C: AUTH CRAM-MD5\nS: 334 PDE4OTYuNjk3MTcwOTUyQHBvc3RvZmZpY2UucmVzdG9uLm1jaS5uZXQ+\n"
@@ -469,6 +477,7 @@ def test_abort_from_another_thread_makes_it_uncertain() -> None:
 
 
 def test_a_refused_password_is_an_error_that_does_not_show_it() -> None:
+    """RFC 4954 6."""
     server = ScriptedServer(offering("PLAIN") + "C: AUTH PLAIN AHUAczNjcmV0\nS: 535 5.7.8 bad s3cret\n")
     with pytest.raises(TransportError) as caught:
         sign_in(server, Password("u", "s3cret")).open()
@@ -492,6 +501,7 @@ class Tokens(TokenSource):
 
 
 def test_oauthbearer_as_in_rfc_7628_with_a_stale_token_first() -> None:
+    """RFC 7628 3.1, 3.2.3."""
     server = ScriptedServer(
         offering("XOAUTH2 OAUTHBEARER").replace("mail.example", "server.example.com")
         + "C: AUTH OAUTHBEARER bixhPXUsAWhvc3Q9bWFpbC5leGFtcGxlAXBvcnQ9NTg3AWF1dGg9QmVhcmVyIG9sZAEB\n"
@@ -545,6 +555,7 @@ def test_no_fitting_mechanism() -> None:
 
 
 def test_starttls_that_is_not_offered_ends_everything() -> None:
+    """RFC 3207 4."""
     server = ScriptedServer(offering("PLAIN"))
     with pytest.raises(TransportError) as caught:
         sign_in(server, Password("u", "p"), Security.STARTTLS).open()
@@ -553,6 +564,7 @@ def test_starttls_that_is_not_offered_ends_everything() -> None:
 
 
 def test_words_smuggled_behind_starttls_end_everything() -> None:
+    """RFC 3207 4.2."""
     hello = PLAIN_HELLO.replace("S: 250 mail.example\n", "S: 250-mail.example\nS: 250 STARTTLS\n")
     server = ScriptedServer(hello + "C: STARTTLS\nS: 220 go\nS: 250 smuggled\n")
     with pytest.raises(TransportError) as caught:
@@ -563,6 +575,7 @@ def test_words_smuggled_behind_starttls_end_everything() -> None:
 
 
 def test_a_server_that_wants_tls_or_a_sign_in_is_not_the_mails_fault() -> None:
+    """RFC 4954 6, RFC 3207 4."""
     server = ScriptedServer(
         PLAIN_HELLO + "C: MAIL FROM:<a@x.example>\nS: 530 5.7.0 Must issue a STARTTLS command first\n"
     )

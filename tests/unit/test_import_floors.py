@@ -14,7 +14,7 @@ GROUND = frozenset({"mime", "openpgp", "smime", "dicom", "store", "transport", "
 WRITERS = frozenset({"agit", "xdm", "qcit"})
 OFFLINE = frozenset({"mails"})
 """Combines like the gateway, but on files alone: no gateway, no store, no network."""
-COMBINING = frozenset({"gateway", "directory", "proxy", "supervision"}) | OFFLINE
+COMBINING = frozenset({"gateway", "directory", "proxy", "supervision", "conformance"}) | OFFLINE
 FACES = frozenset({"web", "cli"})
 TESTING = frozenset({"testing"})
 ROOMS = WORDS | GROUND | WRITERS | COMBINING | FACES | TESTING

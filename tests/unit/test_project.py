@@ -250,43 +250,6 @@ def test_the_changelog_has_a_place_for_what_is_new() -> None:
     assert "## [Unreleased]" in text
 
 
-CITED = re.compile(r"\b(RFC) (\d{3,5})(?: (\d+(?:\.\d+)*))?|\b(PS3)\.(\d+)(?: ([A-Z0-9]+(?:\.\d+)*))?")
-STATES = {"done", "part", "planned", "not"}
-
-
-def listed() -> dict[str, str]:
-    """Return standard -> status of docs/reference/standards.md."""
-    rows = {}
-    for line in (DOCS / "reference/standards.md").read_text("utf-8").splitlines():
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if re.match(r"\| (RFC |PS3\.|@GIT |IHE |QCIT )", line):
-            assert len(cells) == 4, line
-            rows[cells[0].replace("PS3.", "PS3 ")] = cells[3]
-    return rows
-
-
-def cited() -> dict[str, list[str]]:
-    """Return standard -> where the code cites it."""
-    found: dict[str, list[str]] = {}
-    for path in sorted((ROOT / "src").rglob("*.py")):
-        for match in CITED.finditer(path.read_text("utf-8")):
-            name = f"RFC {match[2]}" if match[1] else f"PS3 {match[5]}"
-            found.setdefault(name, []).append(str(path.relative_to(ROOT)))
-    return found
-
-
-def test_every_standard_the_code_cites_is_listed() -> None:
-    missing = {name: places[0] for name, places in cited().items() if name not in listed()}
-    assert missing == {}, "add them to docs/reference/standards.md"
-
-
-def test_what_is_listed_as_done_is_cited_where_it_is_done() -> None:
-    assert set(listed().values()) <= STATES
-    claimed = {name for name, state in listed().items() if state in {"done", "part"}}
-    claimed = {name for name in claimed if name.startswith(("RFC", "PS3"))}
-    assert claimed - set(cited()) == set()
-
-
 # Nothing of the machine it was written on
 
 

@@ -1,1 +1,1 @@
-"""The @GIT dialects: objects become mails, mails become objects (@GIT 1.1r, and field practice after it)."""
+"""The @GIT dialects: objects become mails, mails become objects (@GIT 1.1r, and @GIT practice after it)."""

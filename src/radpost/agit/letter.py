@@ -1,5 +1,8 @@
 """Write one mail of a transmission: objects in a Supplement 54 entity, sealed, in an RFC 3156 envelope.
 
+The entity is DICOM MIME (PS3.11 G, PS3.12 K, W; @GIT 1.1r 2, 5, 8), signed and encrypted in one pass
+(RFC 3156 6.2, @GIT 1.1r 4).
+
 The inner entity repeats From, To, Date, Message-ID and the set headers, so that the signature binds them
 (DESIGN 4 "Binding"). Outside the encryption stand addresses, dates, sizes and the set headers only.
 """
@@ -107,7 +110,7 @@ def outer_fields(letter: Letter) -> Fields:
 
 
 def set_fields(letter: Letter) -> Fields:
-    """Return the set headers, which stand outside and inside (field practice of 1.5); 1.1r has none."""
+    """Return the set headers, which stand outside and inside (@GIT practice 1); 1.1r has none."""
     if letter.dialect == "agit-1.1":
         return ()
     return (

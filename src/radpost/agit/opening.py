@@ -276,7 +276,7 @@ class _Opener:
         return opened
 
     def _inner(self, payload: Payload, plain: Buffer, scope: _Scope) -> None:
-        """Read the MIME entity that was sealed."""
+        """Read the MIME entity that was sealed; it may be signed as a mail of its own (RFC 3156 6.1)."""
         root = parse(plain)
         found = find_openpgp(root, plain)
         if scope.depth == 1:
@@ -288,6 +288,7 @@ class _Opener:
         first = self.content.inner
         if first is None:
             self.content.inner = headers
+            # @GIT practice 4: asked for inside the encryption
             to = first_address(headers, names.DISPOSITION_NOTIFICATION_TO)
             self.content.receipt_to = to or first_address(headers, names.NOTIFICATION_TO)
             return

@@ -1,6 +1,6 @@
 """Receipts of our own: a plain MDN for any partner, a signed and encrypted one per object between peers.
 
-The disposition values are those of the field (agit-dicom-email 3.2); the MDN is RFC 8098's.
+The disposition values are those of the field (@GIT practice 5); the MDN is RFC 8098's.
 """
 
 from collections.abc import Iterator

@@ -32,8 +32,8 @@ NOT_DATA: Final = frozenset(
 def is_data(entity: Entity, buffer: Buffer) -> bool:
     """Tell whether a leaf is an object: anything that is not the mail's own text or machinery.
 
-    An unknown type is data (@GIT 1.1r 2: it is forwarded or stored, never refused). An empty part is data
-    only where somebody named it, and never as DICOM.
+    An unknown type is data (@GIT 1.1r 1, RFC 2046 4.5.1: it is forwarded or stored, never refused). An empty
+    part is data only where somebody named it, and never as DICOM.
     """
     if entity.children or entity.is_multipart or entity.content_type in NOT_DATA:
         return False
@@ -42,6 +42,7 @@ def is_data(entity: Entity, buffer: Buffer) -> bool:
         return not empty
     if study_uid(entity.headers):
         return True
+    # RFC 2183 2.2: an attachment is for its own sake, whatever its type
     named = bool(entity.filename) or entity.disposition == "attachment"
     return named or not (empty or entity.content_type in _TEXT_TYPES)
 

@@ -66,7 +66,7 @@ class Survey:
 
 
 def survey(buffer: Buffer, limits: Limits | None = None) -> Survey:
-    """Look at a mail without any key.
+    """Look at a mail without any key; whatever cut it, a fragment is told by its type (@GIT 1.1r 7).
 
     Raises:
         RadpostError: MIME_MALFORMED, RESOURCE_LIMIT, PARTIAL_INCONSISTENT, MDN_INVALID.
@@ -194,7 +194,7 @@ def read_set(headers: Headers) -> SetInfo | None:
 
 
 def study_uid(headers: Headers) -> str:
-    """Read X-TELEMEDICINE-STUDYID; a malformed UID counts as none, never as a fault of the mail."""
+    """Read X-TELEMEDICINE-STUDYID (@GIT 1.1r 6); a malformed UID is none, never a fault of the mail."""
     for value in headers.get_all(names.STUDY_ID):
         uid = value.strip("\"'<> \t\0")
         if is_study_uid(uid):

@@ -26,6 +26,7 @@ COMMANDS = (
     "key",
     "pack",
     "doctor",
+    "conformance",
 )
 """In the order in which a person needs them; each is imported when it is asked for."""
 

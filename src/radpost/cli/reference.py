@@ -18,8 +18,8 @@ _HEAD = """\
 Written from the commands themselves (`python -m radpost.cli.reference`); a test holds it to them.
 
 Commands take `--config FILE` (`-c`); the default is `radpost.toml` in the present folder, or what the
-environment variable `RADPOST_CONFIG` names; `init`, `demo` and `pack` need none. Every listing takes
-`--json`.
+environment variable `RADPOST_CONFIG` names; `init`, `demo`, `pack` and `conformance` need none. Every
+listing takes `--json`.
 
 Exit status: 0 done, 1 refused or failed with a reason on standard error, 2 wrong usage. Reasons have codes,
 which stand in `radpost status`, `radpost show` and receipts too: see [the table of reasons](reasons.md).

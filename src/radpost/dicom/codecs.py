@@ -178,7 +178,7 @@ def _inflate(codestream: bytes, size: int) -> bytes:
 
 
 def _run_lengths(codestream: bytes, image: Image) -> "NDArray[np.generic]":
-    """RLE (PS3.5 G): one segment per byte of a sample, the most significant first."""
+    """RLE (PS3.5 G.2): one segment per byte of a sample, the most significant first."""
     import numpy as np  # noqa: PLC0415
 
     segments = int.from_bytes(codestream[:4], "little")

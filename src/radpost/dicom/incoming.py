@@ -1,4 +1,4 @@
-"""An object that arrives over the network becomes a Part 10 file while it arrives (PS3.10 7.1).
+"""An object that arrives over the network becomes a Part 10 file while it arrives (PS3.10 7.1, PS3.4 B.4.1).
 
 The meta header is written first (its three UIDs are in the command and the presentation context), then the
 raw data set, never decoded. Both hashes are computed on the way. Memory does not grow with the object.

@@ -84,7 +84,7 @@ class Role:
 
 @dataclass(frozen=True, slots=True)
 class UserInformation:
-    """What both sides say about themselves (PS3.7 D.3.3); never a host name."""
+    """What both sides say about themselves (PS3.7 D.3.3.1, D.3.3.2); never a host name."""
 
     max_length: int = 16384
     implementation_class_uid: str = IMPLEMENTATION_CLASS_UID

@@ -39,7 +39,7 @@ _LOG = logging.getLogger(__name__)
 _FIND: Final = Proposal(STUDY_ROOT_FIND, (IMPLICIT_LE,))
 """Some archives complain about retrieval contexts that come without the query one."""
 
-_COMMON_CLASSES: Final = tuple(
+COMMON_CLASSES: Final = tuple(
     f"1.2.840.10008.5.1.4.1.1.{suffix}"
     for suffix in [
         "1",
@@ -76,7 +76,7 @@ _COMMON_CLASSES: Final = tuple(
 )
 """Proposed to a PACS that does not say which classes a study has."""
 
-_SYNTAXES: Final = (
+SYNTAXES: Final = (
     EXPLICIT_LE,
     IMPLICIT_LE,
     "1.2.840.10008.1.2.4.70",
@@ -294,10 +294,10 @@ def _classes(peer: Peer, study_uid: str) -> tuple[str, ...]:
 
 def _storage_proposals(classes: tuple[str, ...]) -> list[Proposal]:
     """Plan the contexts over which the PACS sends: one per class and syntax while there is room."""
-    wanted = (classes or _COMMON_CLASSES)[: MAX_CONTEXTS - 2]
+    wanted = (classes or COMMON_CLASSES)[: MAX_CONTEXTS - 2]
     room = (MAX_CONTEXTS - 2) // len(wanted)
-    single = _SYNTAXES[: room - 1]
-    rest = _SYNTAXES[len(single) :]
+    single = SYNTAXES[: room - 1]
+    rest = SYNTAXES[len(single) :]
     proposals = []
     for sop_class in wanted:
         proposals += [Proposal(sop_class, (syntax,), scp_role=True) for syntax in single]

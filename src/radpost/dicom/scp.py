@@ -1,4 +1,4 @@
-"""The storage SCP: listens, and gives every association a thread of its own (PS3.4 B, PS3.8 9).
+"""The storage SCP: listens, and gives every association a thread of its own (PS3.4 B.2.2, PS3.8 9).
 
 System calls and hashes release the interpreter's lock, so associations run side by side. Threads are
 bounded; a station beyond the bound hears "temporary congestion" and tries again. What one peer does,

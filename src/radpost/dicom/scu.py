@@ -1,4 +1,4 @@
-"""The fast C-STORE and C-ECHO client (PS3.4 B, PS3.7 9.3, PS3.8 9).
+"""The fast C-STORE and C-ECHO client (PS3.4 A, B.2.1, PS3.7 9.3, PS3.8 9).
 
 An object goes out as slices of the mapped file with the headers between them, with one system call per
 window of a few MB; acknowledgements are sent at once (see ``Wire.quick_ack``), which makes the difference

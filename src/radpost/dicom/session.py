@@ -1,4 +1,7 @@
-"""One association from the acceptor's side: negotiation, C-ECHO, C-STORE (PS3.8 9.2, PS3.7 9, PS3.4 B)."""
+"""One association from the acceptor's side: negotiation, C-ECHO, C-STORE.
+
+PS3.8 9.2; PS3.7 9; PS3.4 A and B.2.2.
+"""
 
 import logging
 import secrets

@@ -231,7 +231,7 @@ class Deliverer:
 
 
 def client_tls(site: Site, files: TlsFiles | None) -> ssl.SSLContext | None:
-    """Return a verifying client context for DICOM over TLS (PS3.15 B), with our certificate.
+    """Return a verifying client context for DICOM over TLS (PS3.15 B.12), with our certificate.
 
     Raises:
         RadpostError: TLS_FAILED if the files are not usable.

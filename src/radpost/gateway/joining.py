@@ -1,4 +1,6 @@
-"""Fragments of a mail wait for each other and are joined; none waits for ever (RFC 2046 5.2.2, DESIGN 4).
+"""Fragments of a mail wait for each other and are joined; none waits for ever (DESIGN 4).
+
+RFC 2046 5.2.2, @GIT 1.1r 7.
 
 Which numbers are here is asked of the store each time, so that a copy, a replay or a worker that was too late
 counts nothing twice. A group that was given up is joined after all when its last fragment comes. Its sender
@@ -37,7 +39,7 @@ RETRY_SECONDS: Final = 60.0
 
 
 class Joiner:
-    """The groups of fragments of one site, keyed by sender and id: ids alone can collide."""
+    """The groups of fragments of one site, keyed by sender and id: ids alone collide (@GIT practice 7)."""
 
     def __init__(self, site: Site) -> None:
         self._site = site

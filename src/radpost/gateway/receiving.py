@@ -70,7 +70,7 @@ class ReceptionHandler:
         return QUARANTINE_FULL if held >= self._site.config.limits.quarantine_bytes else None
 
     def begin(self, envelope: Envelope) -> Reception:
-        """Start a spool file; a teleradiology partner's mail does not come in clear (DESIGN 12)."""
+        """Start a spool file; a teleradiology partner's mail does not come in clear (@GIT 1.1r 3)."""
         clear = not envelope.tls and not _is_local(envelope.peer)
         if clear:
             self._refuse_clear(envelope.sender)

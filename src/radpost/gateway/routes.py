@@ -110,6 +110,7 @@ class Route:
                 write_records(connection, records, subject, now)
 
     def _null_sender_allowed(self) -> bool:
+        """Tell whether receipts go out under the null sender, as they should (RFC 8098 3)."""
         config = self._site.config.submission
         return self._pool.memory.null_sender and (config is None or config.null_sender)
 

@@ -255,7 +255,7 @@ class Submitter:
         return Answer(row, reply_of(outcome), outcome.reason, text, named=outcome.null_sender_refused)
 
     def _forbidden(self, row: SubmissionRow) -> bool:
-        """Tell whether a teleradiology partner's mail would go over a connection in clear (DESIGN 12)."""
+        """Tell whether a teleradiology partner's mail would go over a connection in clear (@GIT 1.1r 3)."""
         partner = self._site.partners.named(row.partner)
         if partner is None or not partner.switches.teleradiology:
             return False

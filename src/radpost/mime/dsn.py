@@ -84,7 +84,7 @@ def parse_dsn(root: Entity, buffer: Buffer) -> Dsn | None:
         return _free_text(root, buffer)
     raw = content(status, buffer, _LIMIT).strip(b"\r\n")
     groups = [parse_block(group, complete=True).headers for group in _GROUPS.split(raw)]
-    about = groups[0] if groups else Headers()
+    about = groups[0] if groups else Headers()  # RFC 3464 2.2
     recipients = [_recipient(group) for group in groups if _is_recipient(group)][:_MAX_RECIPIENTS]
     ids = tuple(dict.fromkeys(_returned_ids(root, buffer)))
     own = message_ids(about.get("X-Original-Message-ID") or about.get("Original-Message-ID") or "")
@@ -103,6 +103,7 @@ def _is_recipient(group: Headers) -> bool:
 
 
 def _recipient(group: Headers) -> RecipientStatus:
+    """Read Action and Status (RFC 3464 2.3.3, 2.3.4) and what stands beside them."""
     action = (group.get("Action") or "").split("(")[0].strip().lower() or None
     found = _STATUS.search(group.get("Status") or "")
     status = found[0] if found else None

@@ -51,7 +51,7 @@ def block(fields: Fields) -> bytes:
 
 
 def encode_words(text: str) -> str:
-    """Encode text as RFC 2047 encoded words in UTF-8, never cutting a character."""
+    """Encode text as encoded words in UTF-8 by B (RFC 2047 2, 4.1), never cutting a character."""
     words: list[str] = []
     current = b""
     for char in text:
@@ -125,5 +125,5 @@ def message_fields(
         ("Date", format_datetime(date)),
         ("Message-ID", message_id),
         *extra,
-        ("MIME-Version", "1.0"),
+        ("MIME-Version", "1.0"),  # RFC 2045 4
     )

@@ -1,4 +1,7 @@
-"""Header blocks of mails, read liberally: any line end, folding, garbage lines (RFC 5322 2.2, RFC 2045 3)."""
+"""Header blocks of mails, read liberally: any line end, folding, garbage lines.
+
+RFC 5322 2.2, 2.2.3 and 4; RFC 2045 3.
+"""
 
 import re
 from collections.abc import Iterator

@@ -36,14 +36,17 @@ class Disposition:
     sending_mode: str = "MDN-sent-automatically"
 
     def __str__(self) -> str:
-        # no blank behind the semicolon: the form that @GIT systems send and expect
+        # no blank behind the semicolon: the form that @GIT systems send and expect (@GIT practice 5)
         text = f"{self.action_mode}/{self.sending_mode};{self.type}"
         return text + ("/" + ",".join(self.modifiers) if self.modifiers else "")
 
 
 @dataclass(frozen=True, slots=True)
 class Mdn:
-    """A receipt as it came. Whose it is and whether to believe it is for others to say."""
+    """A receipt as it came (RFC 8098 3.2.1, 3.2.3 to 3.2.7).
+
+    Whose it is and whether to believe it is for others to say.
+    """
 
     disposition: Disposition
     original_message_id: str | None

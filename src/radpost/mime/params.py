@@ -49,7 +49,10 @@ def _guess(data: bytes) -> str:
 
 
 def decode_words(text: str) -> str:
-    """Decode the encoded words in ``text`` (RFC 2047 6.2); neighbours of one charset are joined first."""
+    """Decode the encoded words in ``text``; neighbours of one charset are joined first.
+
+    RFC 2047 4.1, 4.2, 6.2; RFC 2231 5.
+    """
     if "=?" not in text:
         return text
     text = _BETWEEN_WORDS.sub(r"\1", text)

@@ -25,9 +25,9 @@ _ENCLOSED: Final = re.compile(r"content-.*|subject|message-id|encrypted|mime-ver
 _KEPT: Final = re.compile(
     r"x-telemedicine-.*|x-dicom-msg-.*|disposition-notification-.*|original-recipient", re.IGNORECASE
 )
-"""Fields of the enclosed message that strict merging loses and we need (RFC 3798 2.4)."""
+"""Fields of the enclosed message that strict merging loses and we need (RFC 3798 2.4, RFC 8098 2.4)."""
 _OWN: Final = re.compile(r"disposition-notification-.*", re.IGNORECASE)
-"""Fields outside that speak of the fragment alone (RFC 3798 2.4)."""
+"""Fields outside that speak of the fragment alone (RFC 3798 2.4, RFC 8098 2.4)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,8 +285,9 @@ def _text_end(fragment: Fragment) -> int:
 def _join(ordered: Sequence[Fragment], defects: list[str]) -> tuple[Slice, ...]:
     """Put the bodies together with exactly the line end at each joint that the mail had before it was split.
 
-    A clean splitter leaves ``...text CRLF``. Seen in the field: the LF cut away (a bare CR, or nothing, or CR
-    CR LF after a mail server mended it), and a mail path that adds an empty line to every mail.
+    A clean splitter leaves ``...text CRLF``. Seen in the field (@GIT practice 7): the LF cut away (a
+    bare CR, or nothing, or CR CR LF after a mail server mended it), and a mail path that adds an empty line
+    to every mail.
     """
     tails = [bytes(f.buffer[max(_text_end(f), f.entity.body_start) : f.entity.body_end]) for f in ordered]
     doubled = len(ordered) > 1 and all(_line_ends(tail) >= 2 for tail in tails)

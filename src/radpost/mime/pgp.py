@@ -85,7 +85,10 @@ class Envelope:
 
 
 def envelope(fields: Fields, boundary: str) -> Envelope:
-    """Write the RFC 3156 4 envelope; the armored data (CRLF lines) go between head and tail."""
+    """Write the envelope (RFC 1847 2.2, RFC 3156 4); the armored data (CRLF lines) go between head and tail.
+
+    Everything of it is 7bit, whatever is inside (RFC 3156 3).
+    """
     kind = parameters("multipart/encrypted", {"protocol": "application/pgp-encrypted", "boundary": boundary})
     delimiter = f"--{boundary}\r\n".encode("ascii")
     name = {"name": "encrypted.asc"}
@@ -263,6 +266,7 @@ def _leaf(entity: Entity, buffer: Buffer, payloads: list[Payload], keys: list[En
     labelled = entity.content_type in ("application/pgp-encrypted", "application/pgp") or name.endswith(
         (".pgp", ".gpg")
     )
+    # keys (RFC 3156 7) are no data
     if entity.content_type == "application/pgp-keys" or sniffed == b"PUBLIC KEY BLOCK":
         keys.append(entity)
     elif entity.content_type == "text/plain" and not name:

@@ -1,4 +1,4 @@
-"""Reader of mails: a tree of entities over a buffer, with offsets only (RFC 2045, RFC 2046).
+"""Reader of mails: a tree of entities over a buffer, with offsets only (RFC 2045, RFC 2046, RFC 2049 2).
 
 Nothing is copied but header blocks; bodies are decoded in chunks when asked for. What is odd is named in the
 defects of an entity; only a mail whose outermost structure cannot be found is refused.
@@ -169,6 +169,7 @@ class _Reader:
         if not boundary.strip() or len(boundary) > MAX_BOUNDARY:
             defects.append("missing-boundary")
             return ()
+        # RFC 2046 5.1.5; other kinds are read alike, multipart/related (RFC 2387 3.1) among them
         default = _MESSAGE if kind.value == "multipart/digest" else _TEXT
         children: list[Entity] = []
         part_start: int | None = None

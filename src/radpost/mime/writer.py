@@ -1,4 +1,7 @@
-"""Streaming writer of MIME entities; their exact size is known before the first byte (RFC 2045, RFC 2046)."""
+"""Streaming writer of MIME entities; their exact size is known before the first byte.
+
+RFC 2045, RFC 2046; in canonical form, RFC 2049 4.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field

@@ -1,9 +1,9 @@
 """ASCII armor, streaming in both directions (RFC 4880 6).
 
 The writer is strict: 76 columns, the most that RFC 4880 6.3 allows, because mail servers pay by the line;
-CRLF; always a CRC-24, because GnuPG 2.2 refuses armor without it. The reader is tolerant of what mail
-systems do: LF or CRLF, any line length, trailing blanks, comments, no CRC. A wrong CRC is an error: nothing
-that came changed is believed.
+CRLF; always a CRC-24 (RFC 4880 6.1), because GnuPG 2.2 refuses armor without it. The reader is tolerant of
+what mail systems do: LF or CRLF, any line length, trailing blanks, comments, no CRC. A wrong CRC is an error:
+nothing that came changed is believed.
 """
 
 import re

@@ -34,7 +34,7 @@ Source = Iterable["Chunk | Buffer"]
 
 
 class Compression(Enum):
-    """How the sealed data are packed (RFC 4880 9.3)."""
+    """How the sealed data are packed (RFC 4880 9.3, @GIT 1.1r 4)."""
 
     NONE = "none"
     ZIP = "zip"

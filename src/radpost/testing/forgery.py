@@ -116,7 +116,7 @@ def encrypt_packets(content: bytes, *, to: OwnKey, mdc: bool = True) -> bytes:
         context = Cipher(AES(session), CFB(bytes(16))).encryptor()
         sealed = packets.packet(packets.SEIPD, b"\x01" + context.update(plain))
     else:
-        # RFC 4880 13.9: the feedback is started anew behind the prefix
+        # OpenPGP's own CFB (RFC 4880 13.9): the feedback is started anew behind the prefix
         first = Cipher(AES(session), CFB(bytes(16))).encryptor().update(plain[:18])
         rest = Cipher(AES(session), CFB(first[2:18])).encryptor().update(plain[18:])
         sealed = packets.packet(packets.SED, first + rest)

@@ -30,7 +30,7 @@ class Item(Generic[Id]):
 class Limits:
     """A partner's switches ``objects_per_mail`` and ``max_mail_size`` (None: as large as needed)."""
 
-    objects_per_mail: int = 1
+    objects_per_mail: int = 1  # @GIT practice 2
     max_mail_size: int | None = None
 
     def __post_init__(self) -> None:

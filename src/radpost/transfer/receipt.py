@@ -1,8 +1,8 @@
 """What a receipt says: dispositions read and chosen, and the one table from evidence to truths.
 
-Values: @GIT practice (standards/agit-dicom-email 3.2), RFC 8098 3.2.6, and the older words of RFC 3798 and
-RFC 2298. ``deleted`` alone is a failure here, although a mail program says it of a mail deleted unread; that
-is right only for mails we sent as DICOM e-mail, and only those have a Message-ID we look up.
+Values: @GIT practice 5, RFC 8098 3.2.6, and the older words of RFC 3798 3.2.6 and RFC 2298 3.2.6. ``deleted``
+alone is a failure here, although a mail program says it of a mail deleted unread; that is right only for
+mails we sent as DICOM e-mail, and only those have a Message-ID we look up.
 """
 
 import re
@@ -27,7 +27,7 @@ class Outcome(Enum):
 
 
 class Disposition(Enum):
-    """The four values we write (agit-dicom-email 3.2)."""
+    """The four values we write (@GIT practice 5)."""
 
     DISPLAYED = "automatic-action/MDN-sent-automatically;displayed"
     DISPLAYED_WARNING = "automatic-action/MDN-sent-automatically;displayed/warning"

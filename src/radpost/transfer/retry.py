@@ -24,7 +24,10 @@ _MAX_DOUBLINGS = 60  # 2.0 ** tries overflows long before a patient queue gives 
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Growing pauses between tries: ``first * factor ** tries``, at most ``cap``, spread by ``spread``."""
+    """Growing pauses between tries: ``first * factor ** tries``, at most ``cap``, spread by ``spread``.
+
+    A mail that was not taken is tried again so (RFC 5321 4.5.4.1).
+    """
 
     first: float
     cap: float

@@ -23,7 +23,7 @@ class Reply(Enum):
     REFUSED = "refused"
     """5xx without a kinder class below."""
     TOO_LARGE = "too large"
-    """552 5.3.4, or larger than the SIZE announced (RFC 1870)."""
+    """552 5.3.4, or larger than the SIZE announced (RFC 1870 6.2)."""
     MAILBOX_FULL = "mailbox full"
     """452 4.2.2, 552 5.2.2."""
     ADDRESS_UNKNOWN = "address unknown"

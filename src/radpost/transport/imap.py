@@ -1,7 +1,8 @@
 """Fetching mails by IMAP: each streamed to where the caller wants it, deleted only when the caller says so.
 
-UID and UIDVALIDITY are a mail's identity (RFC 3501 2.3.1.1). UIDPLUS (RFC 4315), MOVE (RFC 6851),
-IDLE (RFC 2177) and QUOTA (RFC 9208) are used where offered, and nothing breaks where they are not.
+UID and UIDVALIDITY are a mail's identity (RFC 3501 2.3.1.1). UIDPLUS (RFC 4315 2.1),
+MOVE (RFC 6851 3), IDLE (RFC 2177 3) and QUOTA (RFC 9208 4.1.2) are used where offered, and nothing breaks
+where they are not.
 """
 
 import re
@@ -70,7 +71,7 @@ class Waiting:
     """IDLE is issued anew after this: below the 29 minutes of RFC 2177 and what middleboxes forget in.
     0: never, only NOOP."""
     poll: float = 30.0
-    """Between two NOOPs where there is no IDLE."""
+    """Between two NOOPs (RFC 3501 6.1.2) where there is no IDLE."""
     hot: float = 5.0
     """So long after the last mail the next one is probably near."""
     hot_poll: float = 0.05
@@ -122,7 +123,7 @@ class ImapMailbox(ImapSession):
     # opening
 
     def open(self, known_uidvalidity: int | None = None) -> Selected:
-        """Connect if need be and select the mailbox."""
+        """Connect if need be and select the mailbox (RFC 3501 6.3.1)."""
         if not self.is_open:
             self.connect()
         self._reset()
@@ -134,7 +135,7 @@ class ImapMailbox(ImapSession):
         return Selected(self._uidvalidity, self._uidnext, self._exists, renumbered)
 
     def untagged(self, response: Response) -> None:
-        """Take note of arrivals, removals and renumbering, whatever command they come with."""
+        """Take note of arrivals, removals and renumbering at any time (RFC 3501 7.3.1, 7.4.1)."""
         super().untagged(response)
         match response.kind:
             case "EXISTS":
@@ -201,7 +202,8 @@ class ImapMailbox(ImapSession):
         """Stream the mails into the writers that ``sink`` gives; yield after each one.
 
         Requests run ahead, so no other command may be given before the iterator is exhausted; leaving it
-        early, or an error of a writer, closes the connection. The mails stay on the server and unseen.
+        early, or an error of a writer, closes the connection. The mails stay on the server and unseen
+        (BODY.PEEK, RFC 3501 6.4.5).
         """
         self._own_turn()
         pending: dict[str, int] = {}
@@ -275,14 +277,17 @@ class ImapMailbox(ImapSession):
             self.run(f"UID STORE {line} +FLAGS.SILENT (\\Deleted)".encode())
             if "UIDPLUS" in self.capabilities or "IMAP4REV2" in self.capabilities:
                 self.run(f"UID EXPUNGE {line}".encode())
-            elif self._exclusive:
+            elif self._exclusive:  # RFC 3501 6.4.3: it takes what others flagged too
                 self.run(b"EXPUNGE")
             else:
                 gone = False
         return gone
 
     def move(self, uids: Collection[int], folder: str) -> bool:
-        """Move mails to another folder, which is made if need be; False if a flagged copy stays behind."""
+        """Move mails to another folder, which is made if need be; False if a flagged copy stays behind.
+
+        Without MOVE they are copied (RFC 3501 6.4.7) and deleted.
+        """
         self._own_turn()
         name = mailbox_name(folder)
         verb = "MOVE" if "MOVE" in self.capabilities or "IMAP4REV2" in self.capabilities else "COPY"

@@ -1,6 +1,7 @@
 """The dialogue with an IMAP server: greeting, TLS, sign-in, commands with tags, responses with literals.
 
-RFC 3501 / 9051, RFC 4959 (SASL-IR), RFC 7162 not used. What is done with mails is in ``imap``.
+RFC 3501 6.1.1, 6.2.2, 6.2.3; RFC 9051; RFC 4959 3 (SASL-IR); RFC 7162 is not used. What is done
+with mails is in ``imap``.
 """
 
 import base64

@@ -1,7 +1,8 @@
 """Fetching mails by POP3: streamed, undotted, and deleted only if QUIT was answered by +OK.
 
-RFC 1939, RFC 2449 (CAPA), RFC 2595 (STLS), RFC 5034 (AUTH). A session is a snapshot: new mails are seen by
-the next one, so waiting means coming back. UIDL is a mail's identity; without it the SHA-256 of the mail is.
+RFC 1939 5 and 7, RFC 2449 5 (CAPA), RFC 2595 4 (STLS), RFC 5034 4 (AUTH). A session is a
+snapshot: new mails are seen by the next one, so waiting means coming back. UIDL is a mail's identity; without
+it the SHA-256 of the mail is.
 """
 
 import base64
@@ -151,7 +152,7 @@ class Pop3Mailbox:
             done = self._authenticate(exchange) if mechanism else self._user_pass()
             if done:
                 return
-            # RFC 3206: what is not the password's fault says so.
+            # RFC 3206 4: what is not the password's fault says so.
             code = self._said.partition("]")[0].upper()
             temporary = code.startswith(("[IN-USE", "[SYS/TEMP", "[LOGIN-DELAY"))
             if last or temporary or not exchange.refuse_token():

@@ -1,6 +1,7 @@
-"""Sign-in: credentials, the choice of a mechanism and the client's side of its dialogue (RFC 4422).
+"""Sign-in: credentials, the choice of a mechanism and the client's side of its dialogue (RFC 4422 3).
 
-sans-I/O: the three protocols wrap the same exchange in their own lines.
+PLAIN is RFC 4616 2, CRAM-MD5 is RFC 2195 2, OAUTHBEARER is RFC 7628. sans-I/O: the three
+protocols wrap the same exchange in their own lines.
 """
 
 import hmac

@@ -1,4 +1,4 @@
-"""SMTP submission over a connection that lives for many mails (RFC 5321, 6409).
+"""SMTP submission over a connection that lives for many mails (RFC 5321 3.3, RFC 6409 3.1).
 
 The dialogue is ours so that the body can stream: BDAT (RFC 3030) sends a sealed file as it stands, without
 BODY=BINARYMIME because the content is 7bit with CRLF line ends; DATA stuffs dots on the way. MAIL, RCPT and
@@ -107,7 +107,7 @@ class Connection(ClientSession):
         start = source.tell()
         for last in (False, False, True):
             self.open()
-            if self._features.size is not None and size > self._features.size:
+            if self._features.size is not None and size > self._features.size:  # RFC 1870 6.2
                 return Outcome(Kind.TOO_LARGE, Stage.BEFORE, reason=MAIL_TOO_LARGE, limit=self._features.size)
             mail, rcpt = self._envelope(envelope_from, recipient, size, envid, notify, ret)
             try:

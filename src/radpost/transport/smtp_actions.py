@@ -22,7 +22,7 @@ class Limits:
     message_size: int = 512 * 1024 * 1024
     line: int = 2048
     """Longest command: RFC 5321 4.5.3.1.4 with room for the parameters of extensions."""
-    recipients: int = 100
+    recipients: int = 100  # RFC 5321 4.5.3.1.8
     commands: int = 500
     """Commands between two accepted mails."""
     errors: int = 20

@@ -33,7 +33,7 @@ class Piece:
 
 
 class DotDecoder:
-    """DATA: find CRLF.CRLF and take away the stuffed dots (RFC 5321 4.5.2), block by block."""
+    """DATA: find CRLF.CRLF (RFC 5321 4.1.1.4) and take away the stuffed dots (4.5.2), block by block."""
 
     __slots__ = ("_held", "_skip")
 

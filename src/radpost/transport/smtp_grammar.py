@@ -86,7 +86,7 @@ def parse_greeting(argument: str) -> str:
 
 
 def parse_number(text: str) -> int:
-    """Read a decimal number of up to 20 digits (RFC 1870 5)."""
+    """Read a decimal number of up to 20 digits (RFC 1870 3)."""
     if not _DIGITS.match(text):
         raise SyntaxRefusedError("expected a number")
     return int(text)
@@ -129,7 +129,7 @@ class Envelope:
 def trace_header(envelope: Envelope, name: str, now: datetime) -> bytes:
     """Return the Received header of our hop (RFC 5321 4.4) with the configured name and nothing from inside.
 
-    The recipients are left out, so that a mail to several does not tell one about the other (7.2).
+    The recipients are left out, so that a mail to several does not tell one about the other (RFC 5321 7.2).
     """
     peer = f"IPv6:{envelope.peer}" if ":" in envelope.peer else envelope.peer
     source = f"from {envelope.helo} ([{peer}])" if peer else f"from {envelope.helo}"

@@ -1,6 +1,6 @@
 """What an SMTP server says and what it means for a mail; sans-I/O.
 
-RFC 5321 4.2 (replies), RFC 1893/3463 and 5248 (enhanced status codes), RFC 1870 (SIZE), RFC 3030 (CHUNKING).
+RFC 5321 4.2 (replies), RFC 3463 2 and RFC 5248 (enhanced status codes), RFC 1870 (SIZE), RFC 3030 (CHUNKING).
 """
 
 import re

@@ -1,9 +1,9 @@
-"""One SMTP or LMTP session on the receiving side, without I/O: bytes in, actions out.
+"""One SMTP or LMTP session on the receiving side, without I/O: bytes in, actions out (RFC 5321 3.3).
 
 The driver calls `Session.feed` with what the peer sent and `Session.step` for the next action; it carries
 the action out and answers those that ask (`Admit`, `Begin`, `Commit`, `StartTls`). Nothing here relays:
-a recipient that is not ours is refused. RFC 5321, 2033 (LMTP), 1870 (SIZE), 2034 (enhanced status codes),
-2920 (PIPELINING), 3030 (CHUNKING), 3207 (STARTTLS), 6152 (8BITMIME).
+a recipient that is not ours is refused (RFC 5321 3.6.2). RFC 5321, 2033 (LMTP), 1870 (SIZE),
+2034 (enhanced status codes), 2920 (PIPELINING), 3030 (CHUNKING), 3207 (STARTTLS), 6152 (8BITMIME).
 """
 
 from collections.abc import Callable, Mapping
@@ -48,7 +48,10 @@ from radpost.transport.smtp_grammar import (
 
 
 class Session(SessionCore):
-    """The machine. All replies are decided here except those that the driver answers with."""
+    """The machine. All replies are decided here except those that the driver answers with.
+
+    Commands may come in one packet (RFC 2920 3.2); the order they need is that of RFC 5321 4.1.4.
+    """
 
     def __init__(self, config: SessionConfig, *, peer: str = "", tls: str = "") -> None:
         super().__init__(config)
@@ -200,11 +203,11 @@ class Session(SessionCore):
         if set(path.parameters) - MAIL_PARAMETERS:
             self._refuse(Reply(555, "5.5.4", "Parameter not implemented"))
             return
-        if path.parameters.get("BODY", "7BIT").upper() not in {"7BIT", "8BITMIME"}:
+        if path.parameters.get("BODY", "7BIT").upper() not in {"7BIT", "8BITMIME"}:  # RFC 6152 3
             self._refuse(Reply(555, "5.5.4", "BODY type not implemented"))
             return
         size = parse_number(path.parameters["SIZE"]) if "SIZE" in path.parameters else None
-        if size is not None and size > self.config.limits.message_size:
+        if size is not None and size > self.config.limits.message_size:  # RFC 1870 6.1
             self._refuse(TOO_BIG)
             return
 
@@ -290,7 +293,7 @@ class Session(SessionCore):
     def _take_content(self, mail: OpenMail, content: bytes) -> None:
         limit = self.config.limits.message_size
         mail.received += len(content)
-        if mail.received > limit:
+        if mail.received > limit:  # RFC 1870 6.3
             self._fail(mail, TOO_BIG)
             if mail.received > 2 * limit + 1_000_000:
                 self._end(TOO_BIG)
@@ -352,7 +355,7 @@ class Session(SessionCore):
         return True
 
     def _finish(self, mail: OpenMail) -> None:
-        """All content is here: commit, then reply; once, or once per recipient (RFC 2033 4.2)."""
+        """All is here: commit, then reply (RFC 5321 6.1), once or once per recipient (RFC 2033 4.2)."""
         self._mail = None
         replies = len(mail.recipients) if self.config.protocol is Protocol.LMTP else 1
         if mail.failed is not None:
@@ -369,6 +372,7 @@ class Session(SessionCore):
         self._ask(Commit(), answered)
 
     def _do_rset(self, argument: str) -> None:
+        """Throw an open mail away (RFC 5321 4.1.1.5)."""
         if argument.strip():
             raise SyntaxRefusedError("RSET has no parameters")
         self._drop_mail()

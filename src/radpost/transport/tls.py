@@ -1,6 +1,7 @@
 """TLS for mail: contexts that always verify, and the rule when a connection may be plain.
 
-RFC 8314 3 (TLS for submission and access), RFC 7817 (server identity), RFC 8996 (no TLS before 1.2).
+RFC 8314 3 (TLS for submission and access), RFC 7817 3 (server identity), RFC 8996 (no TLS before
+1.2); @GIT 1.1r 3 asks for it.
 """
 
 import ipaddress

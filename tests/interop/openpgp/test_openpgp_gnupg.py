@@ -58,6 +58,7 @@ def opened(engine: Engine, message: bytes, temp: Path, **options: object) -> tup
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("compress", list(Compression))
 def test_gnupg_reads_what_the_native_engine_writes(world: World, kind: str, compress: Compression) -> None:
+    """RFC 4880 5.4, 5.9, 11.3."""
     for number, size in enumerate((0, 1, 505, 506, 507, 8191, 262_123, 262_145, 1_000_003, len(MIXED))):
         data = MIXED[:size]
         message = seal(
@@ -92,6 +93,7 @@ def test_mixed_data_shrink_and_noise_does_not_grow(world: World) -> None:
 def test_the_native_engine_reads_what_gnupg_writes(
     world: World, tmp_path: Path, kind: str, algorithm: str
 ) -> None:
+    """RFC 4880 5.6, 9.3, 11.3."""
     for size in (0, 1, 8000, 200_001, 1_500_000):
         message = world.peer.seal(
             MIXED[:size],
@@ -122,6 +124,7 @@ def test_gnupg_with_its_defaults_from_a_file_with_a_name(world: World, tmp_path:
 
 @pytest.mark.parametrize("hidden", [False, True])
 def test_several_and_hidden_recipients(world: World, tmp_path: Path, hidden: bool) -> None:
+    """RFC 4880 5.1."""
     to = [world.stranger.fingerprint, world.partner.fingerprint, world.own("ecc"), world.own("rsa")]
     options = ["--throw-keyids"] if hidden else []
     for engine in (world.native, world.gnupg):

@@ -39,6 +39,7 @@ def soon() -> datetime:
 
 @pytest.mark.parametrize("kind", list(KeyKind))
 def test_made_keys_are_version_4_with_separate_subkeys(kind: KeyKind) -> None:
+    """RFC 4880 5.5.2, 11.1, 12.2."""
     secret = generate("Klinik Süd: Röntgen", "dicom@klinik.example", kind=kind)
     (cert,) = read_certs(secret, now=soon())
     assert cert.user_ids == ("Klinik Süd: Röntgen <dicom@klinik.example>",)
@@ -132,6 +133,7 @@ def _public(items: list[packets.Small | KeyPacket]) -> bytes:
 
 
 def test_forged_user_id_is_not_believed(world: World) -> None:
+    """RFC 4880 5.2.4."""
     items = _items(world.partner.secret)
     at = next(
         n for n, item in enumerate(items) if isinstance(item, packets.Small) and item.tag == packets.USER_ID

@@ -91,6 +91,7 @@ def some(count: int = 3) -> tuple[Item, ...]:
 
 
 def test_inner_entity_by_the_standard_library() -> None:
+    """@GIT 1.1r 2, 8; PS3.12 K."""
     items = some()
     whole = parsed(inner(letter(items)))
     assert whole.get_content_type() == "multipart/mixed"
@@ -158,6 +159,7 @@ def test_study_stands_outside_by_the_switch_only() -> None:
 
 
 def test_first_recommendation_has_no_set_headers() -> None:
+    """@GIT 1.1r 2."""
     mail = letter(some(), dialect="agit-1.1")
     everything = outer_envelope(mail).head + inner(mail)
     assert b"X-TELEMEDICINE-SET" not in everything
@@ -169,6 +171,7 @@ def test_no_receipt_is_asked_for_by_the_switch() -> None:
 
 
 def test_compression_is_chosen_per_object() -> None:
+    """@GIT 1.1r 4."""
     packed, plain = b"a" * 2000, b"b" * 2000
     mail = letter(
         (dicom_item(packed), dicom_item(plain, compressible=False), dicom_item(plain)),
@@ -188,6 +191,7 @@ def test_a_document_without_study_has_no_header() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_names_are_valid_whatever_a_file_is_called(name: str) -> None:
+    """RFC 2183 2.2."""
     mail = letter((document(b"content", name),))
     data = inner(mail)
     assert max(len(line) for line in data.split(b"\r\n")) <= 998
@@ -228,6 +232,7 @@ def test_types_that_mean_something_else_in_a_mail_are_not_written(given_type: st
 
 
 def test_file_ids_are_valid_at_any_position() -> None:
+    """PS3.12 K."""
     for position in (1, 999_999, 1_000_000, 12_345_678):
         assert re.fullmatch(r"[A-Z0-9_]{1,8}", file_id(position))
 
@@ -288,6 +293,7 @@ def test_sealed_mails_are_bounded(
 
 @pytest.mark.peer("gnupg")
 def test_armor_is_as_large_as_we_count(world: Correspondents) -> None:
+    """RFC 4880 6.2."""
     for size in (1, 1000, 100_000):
         text = armored([os.urandom(size)], world.theirs, [world.clinic], world.partner, Compression.NONE)
         body = text.split(b"\r\n\r\n", 1)[1].split(b"\r\n=", 1)[0]
@@ -297,6 +303,7 @@ def test_armor_is_as_large_as_we_count(world: Correspondents) -> None:
 
 @pytest.mark.peer("gnupg")
 def test_the_whole_mail_is_7bit_with_crlf(world: Correspondents) -> None:
+    """RFC 3156 3, RFC 2049 4."""
     mail = letter((dicom_item(os.urandom(100_000)),), inner_encoding="binary")
     whole = seal(mail, world.theirs, world.clinic, world.partner)
     assert whole.isascii()
@@ -326,6 +333,7 @@ CASES: tuple[tuple[str, dict[str, Any]], ...] = (
 def test_inv3_round_trip(
     world: Correspondents, tmp_path: Path, label: str, changes: dict[str, Any], compress: Compression
 ) -> None:
+    """@GIT 1.1r 5, RFC 3156 6.2."""
     pictures = [bytes(128) + b"DICM" + os.urandom(size) for size in (1, 57, 900, 70_000, 1)]
     texts = [os.urandom(index * 31) for index in range(len(NAMES))]  # the first one is empty
     lines = b"-----BEGIN PGP MESSAGE-----\r\nFrom: x\r\n--\r\n.\r\n=_00\r\n"

@@ -128,6 +128,7 @@ def test_sealed_parts_of_two_mails_are_refused(world: Correspondents, tmp_path: 
 
 
 def test_only_what_multipart_signed_covers_is_signed(world: Correspondents, tmp_path: Path) -> None:
+    """RFC 1847 2.1."""
     inner = mixed(signed(world, part(b"%PDF", "application/pdf"), world.partner), part(OTHER))
     mail = seal_entity(inner, world.theirs, world.clinic, None)
     with opened(world, mail, tmp_path) as content:
@@ -138,6 +139,7 @@ def test_only_what_multipart_signed_covers_is_signed(world: Correspondents, tmp_
 
 
 def test_a_signature_of_another_system_does_not_disturb(world: Correspondents, tmp_path: Path) -> None:
+    """@GIT 1.1r 5."""
     smime = part(b"\x30\x80", 'application/pkcs7-signature; name="smime.p7s"')
     kind = 'signed; protocol="application/pkcs7-signature"; micalg=sha-256'
     broken = b"Content-Type: application/pgp-signature\r\n\r\nnot a signature"
@@ -189,6 +191,7 @@ def attached(text: bytes, name: str) -> bytes:
 def test_invariant_5_a_sealed_part_that_cannot_be_opened_stops_no_other(
     world: Correspondents, tmp_path: Path
 ) -> None:
+    """@GIT 1.1r 1."""
     good = attached(armored([DICOM], world.theirs, [world.clinic], world.partner), "1.dcm.pgp")
     last = attached(armored([OTHER], world.theirs, [world.clinic], world.partner), "3.dcm.pgp")
     foreign = attached(armored([OTHER], world.theirs, [world.stranger], world.partner), "2.dcm.pgp")
@@ -241,6 +244,8 @@ def test_a_sealed_mail_in_an_attachment_may_begin_with_any_field(
 
 
 def test_study_of_documents_wherever_it_stands(world: Correspondents, tmp_path: Path) -> None:
+    """@GIT 1.1r 6."""
+
     def uid(text: str) -> str:
         return f"X-TELEMEDICINE-STUDYID: {text}\r\n"
 
@@ -260,6 +265,8 @@ def test_study_of_documents_wherever_it_stands(world: Correspondents, tmp_path: 
 
 
 def test_sets_inside_win_and_a_mismatch_is_said(world: Correspondents, tmp_path: Path) -> None:
+    """@GIT practice 1."""
+
     def fields(name: str, index: int) -> str:
         pairs = (("ID", name), ("PART", str(index)), ("TOTAL", "9"))
         return "".join(f"X-TELEMEDICINE-SET{key}: {value}\r\n" for key, value in pairs)
@@ -280,6 +287,7 @@ def test_sets_inside_win_and_a_mismatch_is_said(world: Correspondents, tmp_path:
 
 
 def test_receipt_may_be_asked_for_inside(world: Correspondents, tmp_path: Path) -> None:
+    """@GIT practice 4."""
     for name in ("Disposition-Notification-To", "X-TELEMEDICINE-DISPOSITION-NOTIFICATION-TO"):
         inner = f"{name}: Radiologie <{SENDER}>\r\n".encode() + part(DICOM)
         mail = HEAD + pgp_mime(sealed(world, inner, world.partner))

@@ -70,6 +70,7 @@ BOUNCES = {
 
 @pytest.mark.parametrize("name", list(BOUNCES))
 def test_a_bounce_that_returns_the_whole_mail_is_a_bounce(name: str) -> None:
+    """RFC 6522 3."""
     outside = survey(BOUNCES[name])
     assert outside.kind is MailKind.BOUNCE
     assert outside.dsn is not None
@@ -92,6 +93,7 @@ def test_receipts_in_any_wrapping() -> None:
 
 
 def test_automatic_answers_that_return_our_mail_are_not_data() -> None:
+    """RFC 3834 5."""
     head = b"From: a@b.example\r\nAuto-Submitted: auto-replied (vacation)\r\n"
     assert survey(head + multipart("mixed", TEXT, RETURNED)).kind is MailKind.FOREIGN
     by_hand = b"From: a@b.example\r\n" + multipart("mixed", TEXT, RETURNED)
@@ -117,6 +119,7 @@ def test_a_clearsigned_letter_is_a_letter() -> None:
 
 
 def test_fragments() -> None:
+    """@GIT 1.1r 7."""
     mail = (
         b'From: A <a@b.example>\r\nContent-Type: message/partial; id="x"; number=2; total=3\r\n\r\n' + ARMOR
     )
@@ -155,11 +158,13 @@ def test_the_outside_of_our_own_mail() -> None:
     ],
 )
 def test_set_headers(fields: str, expected: tuple[str, int | None, int | None] | None) -> None:
+    """@GIT practice 1, QCIT 1."""
     found = read_set(parse_block(fields.encode() + b"\r\n", complete=True).headers)
     assert (None if found is None else (found.set_id, found.part, found.total)) == expected
 
 
 def test_study_uids() -> None:
+    """PS3.5 9.1."""
     assert is_study_uid("1.2")
     assert is_study_uid("2.25." + "9" * 59)
     for wrong in ("", "1", "1.", ".1", "1..2", "1.2a", "1.2\n", "2.25." + "9" * 60):

@@ -163,6 +163,7 @@ def test_known_hashes_are_taken_over(shared: Path) -> None:
     ids=lambda value: value if isinstance(value, str) and " " in value else "",
 )
 def test_every_encoding_is_read(name: str, content: bytes, syntax: str) -> None:
+    """PS3.5 A.1 to A.3, 7.1, 7.1.2, 7.1.3."""
     found = identify(content)
     assert seen_by_us(found) == (CT, "1.2.3", "1.2.4", "1.2.5", "CT", syntax), name
     assert found.kind == "dicom"
@@ -203,6 +204,7 @@ DECOY = short(0x0020000D, b"UI", b"9.9.9")
     ],
 )  # fmt: skip
 def test_nothing_inside_a_sequence_is_taken_for_the_objects_own(between: bytes) -> None:
+    """PS3.5 7.5."""
     found = identify(header() + data_set(between=between))
     assert (found.study_instance_uid, found.series_instance_uid) == ("1.2.4", "1.2.5")
     assert found.defects == ()
@@ -236,6 +238,7 @@ def test_inv08_hostile_content_costs_little_and_gives_a_defect(name: str, tmp_pa
 
 
 def test_uid_of_a_careless_anonymiser_is_kept_and_noted() -> None:
+    """PS3.5 9.1."""
     content = header() + short(0x00080016, b"UI", CT.encode()) + short(0x00080018, b"UI", b"ab12" * 16)
     found = identify(content)
     assert (found.kind, found.sop_instance_uid) == ("dicom", "ab12" * 16)

@@ -51,6 +51,7 @@ def put(path: Path, content: bytes = OBJECT) -> Path:
 
 
 def test_the_shared_media_set_by_its_dicomdir(shared: Path) -> None:
+    """PS3.10 8.6."""
     folder = shared / "dicom" / "dicomdir-set"
     found, skipped = split(folder / "DICOMDIR")
     assert {str(path.relative_to(folder)) for path in found} == {
@@ -65,6 +66,7 @@ def test_the_shared_media_set_by_its_dicomdir(shared: Path) -> None:
 
 
 def test_dicomdir_names_are_found_in_small_letters_and_with_versions(tmp_path: Path) -> None:
+    """PS3.10 8.5."""
     write_dicomdir(tmp_path / "DICOMDIR", ["DIR", "A"], ["DIR", "B"], ["DIR", "C"], ["DIR", "NONE"])
     files = [put(tmp_path / "dir" / name) for name in ("a", "B;1", "c.")]
     assert split(tmp_path / "DICOMDIR") == (
@@ -88,6 +90,7 @@ def test_dicomdir_never_escapes_its_folder(tmp_path: Path) -> None:
 
 
 def test_inactive_records_and_repeated_references(tmp_path: Path) -> None:
+    """PS3.3 F.3.2.2."""
     write_dicomdir(tmp_path / "DICOMDIR", ["A"], ["B"], ["A"], inactive=(1,))
     put(tmp_path / "A")
     put(tmp_path / "B")

@@ -20,6 +20,7 @@ def test_inv02_the_same_uids_give_the_same_bytes() -> None:
 
 @pytest.mark.parametrize("uid", ["1.2.3", "1.2.34", "2.25." + "9" * 59])
 def test_written_header_is_read_by_pydicom(uid: str) -> None:
+    """PS3.10 7.1."""
     written = meta.file_meta(CT, uid, meta.EXPLICIT_VR_LITTLE_ENDIAN)
     header = pydicom.dcmread(io.BytesIO(written)).file_meta
     assert header.MediaStorageSOPClassUID == CT

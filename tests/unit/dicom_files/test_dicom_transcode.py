@@ -195,6 +195,7 @@ CASES: dict[str, tuple[str, str, int, int, Callable[[Any], bytes | bytearray]]] 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("offsets", ["basic", "extended", "fragments", "markers"])
 def test_known_pixels_come_out_of_every_codec(name: str, offsets: str, tmp_path: Path) -> None:
+    """PS3.5 8.1.2, A.4, G.3.1."""
     syntax, dtype, bits, samples, encode = CASES[name]
     shape = (3, 40, 56) if samples == 1 else (3, 40, 56, 3)
     pixels = gradient(shape, dtype, bits)
@@ -227,6 +228,7 @@ def test_rle_colour_obeys_the_planar_configuration(planar: int, dtype: str, tmp_
 
 
 def test_colour_transforms_are_undone_and_renamed(tmp_path: Path) -> None:
+    """PS3.5 8.2.4."""
     pixels = gradient((1, 32, 32, 3), "u1", 8)
     stream = imagecodecs.jpeg2k_encode(pixels[0], codecformat="j2k", reversible=True, mct=True)
     source = make(tmp_path / "a", pixels, J2K, [stream], photometric="YBR_RCT")
@@ -238,6 +240,7 @@ def test_colour_transforms_are_undone_and_renamed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("photometric", ["RGB", "YBR_FULL_422"])
 def test_lossy_jpeg_becomes_rgb_and_says_that_it_was_lossy(photometric: str, tmp_path: Path) -> None:
+    """PS3.3 C.7.6.1.1.5."""
     smooth = np.stack([np.tile(np.arange(0, 240, 5, dtype="u1"), (48, 1))] * 3, axis=-1)
     smooth[..., 1] = smooth[..., 0].T
     stored = "RGB" if photometric == "RGB" else "YCBCR"
@@ -251,6 +254,7 @@ def test_lossy_jpeg_becomes_rgb_and_says_that_it_was_lossy(photometric: str, tmp
 
 
 def test_a_negative_number_in_12_bits_keeps_its_sign(tmp_path: Path) -> None:
+    """PS3.5 8.1.1."""
     pixels = gradient((1, 16, 16), "i2", 12)
     stream = imagecodecs.ljpeg_encode(pixels[0].view("u2") & 0xFFF, bitspersample=12)
     source = make(tmp_path / "a", pixels, LOSSLESS, [stream], stored=12)
@@ -338,6 +342,7 @@ def test_inv03_a_wrong_result_is_never_released(tmp_path: Path, monkeypatch: pyt
 
 
 def test_private_elements_and_long_values_survive_there_and_back(tmp_path: Path) -> None:
+    """PS3.5 6.2.2, 7.1.2, 7.1.3."""
     ds = Dataset()
     ds.file_meta = FileMetaDataset()
     ds.file_meta.TransferSyntaxUID = UID(ILE)

@@ -34,6 +34,7 @@ def test_access(calling: str, called: str, address: str, answer: Accept | Reject
 
 
 def test_rejections_are_explained() -> None:
+    """PS3.8 9.3.4."""
     assert Rejection.CALLING_AE.explanation is errors.CALLING_AE_UNKNOWN
     assert Rejection.CALLED_AE.explanation is errors.CALLED_AE_UNKNOWN
     assert Rejection.CONGESTION.transient
@@ -59,5 +60,6 @@ def test_rejections_are_explained() -> None:
     ],
 )
 def test_statuses(status: int, outcome: Outcome) -> None:
+    """PS3.4 B.2.3, PS3.7 C.4, C.5."""
     assert classify(status) is outcome
     assert (StoreReply(status, outcome).reason is None) is outcome.stored

@@ -37,11 +37,12 @@ STORE = Command(
     ],
 )
 def test_round_trip(command: Command) -> None:
+    """PS3.7 E.1."""
     assert dimse.decode(dimse.encode(command)) == command
 
 
 def test_pydicom_reads_our_commands() -> None:
-
+    """PS3.7 6.3.1."""
     raw = dimse.encode(STORE)
     elements = decode(BytesIO(raw), is_implicit_vr=True, is_little_endian=True)
     assert elements.CommandGroupLength == len(raw) - 12
@@ -61,6 +62,7 @@ def test_every_value_has_even_length() -> None:
 
 
 def test_a_response_answers_its_request() -> None:
+    """PS3.7 9.3.1.1."""
     response = dimse.respond(STORE, 0xA900, comment="x" * 100)
     assert response.field == dimse.C_STORE_RSP
     assert (response.responded_id, response.sop_instance) == (65535, "1.2.3")

@@ -89,6 +89,7 @@ def sequence(depth: int) -> bytes:
 
 @pytest.mark.parametrize("depth", [1, 3, 60])
 def test_sequences_are_walked_through(depth: int) -> None:
+    """PS3.5 7.5."""
     whole = data_set()
     cut = whole.index(b"\x20\x00\x0d\x00")
     blob = struct.pack("<HH2sHI", 0x0019, 0x1010, b"OB", 0, 100_000) + bytes(100_000)
@@ -103,6 +104,7 @@ def test_nesting_has_a_bound() -> None:
 
 
 def test_big_endian_implicit_and_a_wrong_claim() -> None:
+    """PS3.5 A.1, A.3."""
     big = element(">", 0x00080018, b"UI", b"1.2\0") + element(">", 0x0020000E, b"UI", b"1.3\0")
     assert parse(big, EXPLICIT_BE).values == {0x00080018: "1.2", 0x0020000E: "1.3"}
     implicit = struct.pack("<HHI", 8, 0x18, 4) + b"1.2\0" + struct.pack("<HHI", 0x20, 0xE, 4) + b"1.3 "

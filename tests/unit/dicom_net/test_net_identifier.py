@@ -14,6 +14,7 @@ from radpost.errors import RadpostError
 
 
 def test_round_trip_in_ascending_order() -> None:
+    """PS3.4 C.4.1.1.3."""
     values = {identifier.STUDY: "1.2.345", identifier.LEVEL: "STUDY", identifier.STUDY_DATE: ""}
     raw = identifier.encode(values)
     assert raw.startswith(b"\x08\x00\x20\x00\x00\x00\x00\x00\x08\x00\x52\x00\x06\x00\x00\x00STUDY ")

@@ -35,6 +35,7 @@ def write(writer: ObjectWriter, data: bytes, step: int = 100) -> IncomingObject 
 
 
 def test_file_hashes_and_identity(tmp_path: Path, digester: Digester) -> None:
+    """PS3.4 B.4.1."""
     data = data_set(pixels=5000)
     got = write(ObjectWriter(tmp_path, CONTEXT, digester, max_size=1 << 20), data)
     assert isinstance(got, IncomingObject)

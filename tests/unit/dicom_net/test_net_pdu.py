@@ -42,6 +42,7 @@ ACCEPT = pdu.AssociateAccept(
     ],
 )
 def test_round_trip(unit: pdu.Pdu) -> None:
+    """PS3.8 9.3.2 to 9.3.8."""
     raw = unit.encode()
     kind, length = pdu.HEADER.unpack_from(raw)
     assert length == len(raw) - 6
@@ -49,7 +50,7 @@ def test_round_trip(unit: pdu.Pdu) -> None:
 
 
 def test_pynetdicom_reads_our_request_and_we_its() -> None:
-
+    """PS3.8 9.3.2.2, 9.3.3.2; PS3.7 D.3.3.4."""
     theirs = A_ASSOCIATE_RQ()
     theirs.decode(REQUEST.encode())
     assert theirs.called_ae_title == "PARTNER_X"
@@ -118,11 +119,12 @@ def test_any_bytes_give_a_unit_or_a_pdu_error(noise: bytes, kind: int, data: st.
 
 @pytest.mark.parametrize(("maximum", "size"), [(0, 1048570), (16384, 16378), (4097, 4090), (5, 64)])
 def test_fragment_size_is_even_and_fits(maximum: int, size: int) -> None:
+    """PS3.8 D.1, PS3.7 D.3.3.1."""
     assert pdu.fragment_size(maximum, 1 << 20) == size
 
 
 def test_nothing_about_us_but_the_product() -> None:
-
+    """PS3.7 D.3.3.2."""
     raw = REQUEST.encode() + ACCEPT.encode()
     for private in (socket.gethostname(), getpass.getuser()):
         assert private.encode() not in raw

@@ -7,6 +7,7 @@ from radpost.dicom.services import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE, choose
 
 
 def test_every_storage_class_of_the_standard_is_storage() -> None:
+    """PS3.4 B.5."""
     classes = {**sop_class._STORAGE_CLASSES, **sop_class._NON_PATIENT_OBJECT_CLASSES}
     assert len(classes) > 150
     assert [name for name, uid in classes.items() if not is_storage(uid)] == []

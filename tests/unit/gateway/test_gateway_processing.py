@@ -134,6 +134,7 @@ def test_invariant_9_automatic_mail_gets_no_receipt(
     line: bytes,
     envelope_from: str | None,
 ) -> None:
+    """RFC 3834 5, RFC 5321 4.5.5."""
     pair = make_pair()
     (mail,) = pair.send(study(1))
     assert pair.b.take(line + mail, envelope_from=envelope_from).state == "done"

@@ -113,6 +113,7 @@ def test_a_message_that_is_being_sent_is_not_taken_for_lost(
 def test_a_fragment_that_comes_back_goes_again_long_after_the_server_took_it(
     make_pair: "Callable[..., Pair]", study: "Callable[..., list[Path]]"
 ) -> None:
+    """RFC 3461 4.4."""
     a = make_pair(switches=Switches(max_mail_size=20_000, compression="never")).a
     a.collect(study(1, side=200), "b")
     a.seal()

@@ -28,6 +28,7 @@ def envelope(sender: str, *, tls: str = "", peer: str = "192.0.2.7") -> Envelope
 def test_nothing_is_submitted_over_a_connection_in_clear(
     make_pair: "Callable[..., Pair]", study: "Callable[..., list[Path]]"
 ) -> None:
+    """@GIT 1.1r 3."""
     a = make_pair(a_sections=PLAIN, switches=STRICT).a
     a.collect(study(1), "b")
     a.seal()
@@ -57,6 +58,7 @@ def test_a_receipt_waits_until_the_connection_is_encrypted(
 
 
 def test_a_mail_that_comes_in_clear_is_refused_at_the_door(make_pair: "Callable[..., Pair]") -> None:
+    """@GIT 1.1r 3."""
     b = make_pair(switches=STRICT).b
     handler = ReceptionHandler(b.site)
     with pytest.raises(RadpostError) as caught:

@@ -39,6 +39,7 @@ def _qp(text: bytes) -> bytes:
     [0, 1, 2, 3, 56, 57, 58, 114, 115, 5000, (57 << 10) - 1, 57 << 10, (57 << 10) + 1, 57 << 11, 200_001],
 )
 def test_base64_is_what_the_standard_library_writes(size: int) -> None:
+    """RFC 2045 6.8."""
     data = random.Random(size).randbytes(size)
     expected = base64.encodebytes(data).replace(b"\n", b"\r\n").removesuffix(b"\r\n")
     for step in (max(1, size), 1000):
@@ -75,6 +76,7 @@ def test_base64_of_concatenated_pieces() -> None:
 
 
 def test_quoted_printable_is_what_the_standard_library_reads() -> None:
+    """RFC 2045 6.7."""
     data = bytes(range(256)) * 40
     text = quopri.encodestring(data).replace(b"\n", b"\r\n")
     assert _qp(text).replace(b"\r\n", b"\n") == data.replace(b"\r\n", b"\n")

@@ -29,6 +29,7 @@ _GROUPS = (
 
 
 def test_groups_of_rfc_3464() -> None:
+    """RFC 3464 2.2, 2.3, 2.3.3, 2.3.4."""
     found = _dsn(_report(_GROUPS))
     assert (found.rfc3464, found.envid, found.reporting_mta) == (True, "2.25.1/3", "mx.example.org")
     full, delayed = found.recipients
@@ -42,6 +43,7 @@ def test_groups_of_rfc_3464() -> None:
 
 @pytest.mark.parametrize("kind", [b"message/rfc822", b"text/rfc822-headers"])
 def test_original_message_id_of_the_returned_part(kind: bytes) -> None:
+    """RFC 6522 3."""
     returned = b"--b\nContent-Type: " + kind + b"\n\nSubject: x\nMessage-Id: <a@b>\n\nbody\n"
     assert _dsn(_report(_GROUPS, returned)).original_message_id == "<a@b>"
 
@@ -87,6 +89,7 @@ def test_success_reports_are_no_failures() -> None:
     ],
 )
 def test_classes(status: str | None, text: str, kind: BounceClass) -> None:
+    """RFC 3463 3."""
     assert classify(status, text) is kind
 
 

@@ -17,6 +17,7 @@ def _values(block: bytes) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("end", [b"\r\n", b"\n", b"\r", b"\r\r\n"])
 def test_every_line_end_is_read(end: bytes) -> None:
+    """RFC 5322 2.2."""
     block = parse_block(end.join([b"A: 1", b"B: two", b"\tlines", b"", b"body"]), complete=True)
     assert [(item.name, item.value) for item in block.headers] == [("A", "1"), ("B", "two\tlines")]
     assert block.size == len(b"A: 1B: two\tlines") + 4 * len(end)
@@ -70,6 +71,7 @@ def test_inv8_endless_number_of_fields_is_refused() -> None:
 
 
 def test_same_as_stdlib_on_an_ordinary_block() -> None:
+    """RFC 2045 3."""
     raw = (
         b"From: =?utf-8?Q?J=C3=BCrgen?= <j@example.org>\r\nTo: a@example.org,\r\n b@example.org\r\n"
         b"Subject: =?iso-8859-1?Q?Bild=FCbertragung?=\r\nDate: Thu, 12 Feb 2026 05:59:17 +0100\r\n\r\n"
@@ -92,6 +94,7 @@ def test_case_and_doubles() -> None:
 
 @pytest.mark.parametrize("text", ["", "yesterday", "Thu, 99 Feb 2026 05:59:17 +0100", "1 2 3 4 5 6 7"])
 def test_bad_dates_are_none(text: str) -> None:
+    """RFC 5322 3.3."""
     assert parse_block(f"Date: {text}\n\n".encode(), complete=True).headers.date() is None
 
 
@@ -101,6 +104,7 @@ def test_date_without_zone_is_utc() -> None:
 
 
 def test_message_ids_keep_odd_inner_text() -> None:
+    """RFC 5322 3.6.4."""
     assert message_ids("<a@b>\t(x) <c d@e>") == ("<a@b>", "<c d@e>")
     assert message_ids("-") == ()
 
@@ -129,6 +133,7 @@ def test_message_ids_keep_odd_inner_text() -> None:
     ],
 )
 def test_parameters(text: str, value: str, params: dict[str, str]) -> None:
+    """RFC 2045 5.1, RFC 2231 3, 4; RFC 5322 3.2.2."""
     found = parse_structured(text)
     assert (found.value, dict(found.params)) == (value, params)
 
@@ -156,6 +161,7 @@ def test_gap_in_continuations_is_a_defect() -> None:
     ],
 )
 def test_encoded_words(text: str, decoded: str) -> None:
+    """RFC 2047 4.1, 4.2, 6.2."""
     assert decode_words(text) == decoded
 
 

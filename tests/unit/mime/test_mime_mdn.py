@@ -41,6 +41,7 @@ def _mail(receipt: Receipt, extra: Leaf | None = None) -> bytes:
 
 
 def test_receipt_comes_back() -> None:
+    """RFC 8098 3, 3.1, 3.2.3, 3.2.4, 3.2.5, 3.2.6, 3.2.7."""
     mail = _mail(_receipt(warning="2 of 3 objects are in quarantine", original_recipient="c@example.org"))
     found = parse_mdn(parse(mail), mail)
     assert found is not None
@@ -53,6 +54,7 @@ def test_receipt_comes_back() -> None:
 
 
 def test_inv9_receipt_asks_for_none_and_says_automatic() -> None:
+    """RFC 8098 2.1, RFC 3834 5."""
     headers = parse(_mail(_receipt())).headers
     assert headers.get("Auto-Submitted") == "auto-replied"
     assert headers.get("In-Reply-To") == _ID
@@ -61,6 +63,7 @@ def test_inv9_receipt_asks_for_none_and_says_automatic() -> None:
 
 
 def test_standard_library_reads_the_receipt() -> None:
+    """RFC 6522 3, RFC 8098 3.2.1."""
     message = email.message_from_bytes(_mail(_receipt(error="x")), policy=email.policy.default)
     assert message.get_content_type() == "multipart/report"
     assert message.get_param("report-type") == "disposition-notification"
@@ -108,6 +111,7 @@ def test_entity_to_be_sealed_has_no_message_header() -> None:
     ],
 )
 def test_dispositions_of_all_three_rfcs(text: str, kind: str, modifiers: tuple[str, ...]) -> None:
+    """RFC 8098 3.2.6, RFC 3798 3.2.6, RFC 2298 3.2.6."""
     found = parse_disposition(text)
     assert (found.type, found.modifiers) == (kind, modifiers)
     if found.action_mode:
@@ -149,6 +153,7 @@ def test_missing_disposition_is_invalid() -> None:
 
 
 def test_inv9_receipt_returned_by_a_bounce_is_no_receipt() -> None:
+    """RFC 6522 3."""
     receipt = _report(b"\nDisposition: displayed\n").replace(b"--b", b"--c").replace(b"=b", b"=c")
     bounce = (
         b"Content-Type: multipart/report; boundary=b\n\n--b\n\ntext\n--b\nContent-Type: message/rfc822\n\n"

@@ -75,6 +75,7 @@ def _body(raw: bytes) -> bytes:
 
 @pytest.mark.parametrize("limit", [4096, 10_000, 50_000])
 def test_split_and_join_give_the_mail_back(limit: int) -> None:
+    """RFC 2046 5.2.2."""
     mail = _mail()
     cuts = split(mail, limit, _header())
     sent = [_sent(cut, mail) for cut in cuts]
@@ -93,6 +94,7 @@ def test_split_and_join_give_the_mail_back(limit: int) -> None:
 
 
 def test_fragments_repeat_the_set_and_ask_for_no_receipt() -> None:
+    """RFC 8098 2.4."""
     mail = _mail()
     for number, cut in enumerate(split(mail, 20_000, _header()), 1):
         root = parse(_sent(cut, mail))
@@ -105,6 +107,7 @@ def test_fragments_repeat_the_set_and_ask_for_no_receipt() -> None:
 
 
 def test_split_needs_room_and_lines() -> None:
+    """RFC 2046 5.2.2.2."""
     with pytest.raises(ValueError, match="too small"):
         split(_mail(), 1000, _header())
     with pytest.raises(RadpostError) as caught:
@@ -126,6 +129,7 @@ def _three(*bodies: bytes) -> Assembly:
 
 
 def test_header_merge_of_rfc_2046() -> None:
+    """RFC 2046 5.2.2.1."""
     outer = (
         b"Subject: out (1/3)\r\nMessage-ID: <f@x>\r\nX-Outer: kept\r\nDisposition-Notification-To: f@x\r\n"
     )
@@ -152,6 +156,7 @@ def test_set_header_outside_alone_is_kept() -> None:
 
 @pytest.mark.parametrize("end", [b"", b"\r", b"\r\r\n"])
 def test_line_end_lost_or_mutilated_at_joints(end: bytes) -> None:
+    """@GIT practice 7."""
     joined = _three(_INNER[:-2] + end, b"two" + end, b"three\r\n")
     assert _body(_bytes(joined)) == b"one\r\ntwo\r\nthree\r\n"
     assert joined.defects == ("lost-line-end-at-joint",)

@@ -44,6 +44,7 @@ _DATA = _part("application/octet-stream", ARMOR)
 
 
 def test_envelope_is_rfc_3156_and_its_size_is_known() -> None:
+    """RFC 3156 3, 4; RFC 1847 2.2."""
     kept = envelope((("Subject", "DICOM-eMail"), ("MIME-Version", "1.0")), "=_b")
     mail = kept.head + ARMOR + kept.tail
     assert kept.size(len(ARMOR)) == len(mail)
@@ -174,6 +175,7 @@ def test_clearsigned_text() -> None:
 
 
 def test_keys_are_no_payload() -> None:
+    """RFC 3156 7."""
     mail = _mail("multipart/mixed", _part("application/pgp-keys", KEY), _part("text/plain", KEY))
     found = _found(mail)
     assert (found.payloads, len(found.keys)) == ((), 2)
@@ -195,6 +197,7 @@ def test_message_returned_by_a_bounce_is_not_opened() -> None:
 
 @pytest.mark.parametrize("end", [b"\r\n", b"\n"])
 def test_signed_bytes_are_exact_and_canonical(end: bytes) -> None:
+    """RFC 3156 5, RFC 1847 2.1."""
     inner = (
         _mail("multipart/mixed", _part("text/plain", b"one\r\ntwo\r\n"))
         .replace(b"--b", b"--c")
@@ -242,4 +245,5 @@ def test_strip_suffix() -> None:
     ],
 )
 def test_binary_openpgp_by_its_first_packet(head: bytes, is_openpgp: bool) -> None:
+    """RFC 9580 4.2."""
     assert pgp.looks_binary(head) is is_openpgp

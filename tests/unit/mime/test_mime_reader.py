@@ -22,6 +22,7 @@ def _bodies(mail: bytes) -> list[bytes]:
 
 
 def test_parts_end_before_the_line_end_of_the_boundary() -> None:
+    """RFC 2046 5.1.1."""
     assert _bodies(_MIXED) == [b"one", b"two\r\n"]
     assert parse(_MIXED).defects == ()
 
@@ -121,6 +122,7 @@ def test_inv8_near_boundaries_take_linear_time() -> None:
 
 
 def test_enclosed_message_is_a_child() -> None:
+    """RFC 2046 5.2.1."""
     mail = b"Content-Type: message/rfc822\n\nSubject: inside\nContent-Type: text/html\n\nbody"
     child = parse(mail).children[0]
     assert (child.headers.get("subject"), child.content_type) == ("inside", "text/html")
@@ -133,17 +135,20 @@ def test_encoded_message_is_a_leaf_with_a_defect() -> None:
 
 
 def test_digest_children_are_messages() -> None:
+    """RFC 2046 5.1.5."""
     mail = b"Content-Type: multipart/digest; boundary=b\n\n--b\n\nSubject: x\n\ny\n--b--\n"
     assert parse(mail).children[0].children[0].headers.get("subject") == "x"
 
 
 @pytest.mark.parametrize("text", ["dicom", "/", "a/", "a b/c", ""])
 def test_bad_content_types_are_text(text: str) -> None:
+    """RFC 2045 5.2."""
     root = parse(f"Content-Type: {text}; name=x.dcm\n\nbody".encode())
     assert (root.content_type, root.filename, root.defects) == ("text/plain", "x.dcm", ("bad-content-type",))
 
 
 def test_filename_of_the_disposition_goes_first() -> None:
+    """RFC 2183 2.3."""
     root = parse(b"Content-Disposition: Attachment; filename=a.dcm\nContent-Type: a/b; name=b.dcm\n\n")
     assert (root.filename, root.disposition) == ("a.dcm", "attachment")
 
@@ -159,6 +164,7 @@ def test_filename_of_the_disposition_goes_first() -> None:
     ],
 )
 def test_encodings(text: str, encoding: str, defects: tuple[str, ...]) -> None:
+    """RFC 2045 6.4."""
     root = parse(f"Content-Transfer-Encoding: {text}\n\n".encode())
     assert (root.encoding, root.defects) == (encoding, defects)
 
@@ -188,6 +194,7 @@ def _leaves(root: Entity) -> list[Entity]:
 
 
 def test_same_leaves_as_the_standard_library() -> None:
+    """RFC 2045 2.4, RFC 2046 5.1."""
     message = email.message.EmailMessage(policy=email.policy.SMTP)
     message["Subject"] = "x"
     message.set_content("Übertragung\n")

@@ -57,6 +57,7 @@ def test_size_is_known_and_content_comes_back(size: int) -> None:
 
 
 def test_standard_library_reads_what_we_write() -> None:
+    """RFC 2045 4."""
     data = os.urandom(5000)
     mail = b"".join(write(_nested(data), (("MIME-Version", "1.0"),)))
     parts = list(email.message_from_bytes(mail, policy=email.policy.SMTP).walk())
@@ -94,6 +95,7 @@ def test_multipart_without_parts_is_refused() -> None:
 
 
 def test_headers_fold_at_78() -> None:
+    """RFC 5322 2.1.1, 2.2.3."""
     raw = field("References", " ".join(f"<{number:032x}@example.org>" for number in range(20)))
     lines = raw.split(b"\r\n")
     assert max(map(len, lines)) <= 78
@@ -122,6 +124,7 @@ def test_fields_cannot_be_smuggled(value: str) -> None:
 
 
 def test_text_beyond_ascii_becomes_encoded_words() -> None:
+    """RFC 2047 2, 4.1."""
     text = "Empfangsbestätigung für die Übertragung " * 4
     raw = field("Subject", text)
     assert raw.isascii()
@@ -138,6 +141,7 @@ def test_text_beyond_ascii_becomes_encoded_words() -> None:
     [{"name": "a.dcm"}, {"name": 'q"u\\o.dcm'}, {"name": "Schädel 1.dcm"}, {"total": "12", "id": "a b@c"}],
 )
 def test_parameters_come_back(params: Mapping[str, str]) -> None:
+    """RFC 2231 4."""
     assert dict(parse_structured(parameters("a/b", params)).params) == params
 
 
@@ -156,6 +160,7 @@ def test_mailboxes_come_back(name: str) -> None:
 
 
 def test_inv10_ids_hold_nothing_but_random_bits_and_domain() -> None:
+    """RFC 5322 3.6.4."""
     assert message_id(bytes(range(16)), "mail.example") == "<000102030405060708090a0b0c0d0e0f@mail.example>"
     for token, domain in ((bytes(15), "x"), (bytes(16), ""), (bytes(16), "a>b"), (bytes(16), "a\r\nb")):
         with pytest.raises(ValueError, match="16 random bytes"):

@@ -39,6 +39,7 @@ def crc24(data: bytes) -> int:
 
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 56, 57, 58, 114, 58367, 58368, 58369, 500_001])
 def test_written_armor_is_what_the_standard_asks(size: int) -> None:
+    """RFC 4880 6.2, 6.3."""
     data = os.urandom(size)
     text = armor(data, MESSAGE)
     lines = text.split(b"\r\n")

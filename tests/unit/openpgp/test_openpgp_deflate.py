@@ -34,6 +34,7 @@ def packed(runs: list[tuple[bytes, bool]]) -> bytes:
 @given(_RUNS)
 @settings(max_examples=50)
 def test_mixed_runs_are_one_valid_stream(runs: list[tuple[bytes, bool]]) -> None:
+    """RFC 1951 3.2.4, RFC 4880 5.6."""
     stream = packed(runs)
     engine = zlib.decompressobj(-15)
     assert engine.decompress(stream) == b"".join(data for data, _ in runs)
@@ -52,6 +53,7 @@ def test_stored_data_cost_next_to_nothing_and_compressible_data_shrink() -> None
 @pytest.mark.parametrize("step", [1, 13, 100_000])
 @pytest.mark.parametrize("algorithm", [ZIP, ZLIB, BZIP2])
 def test_inflate_reads_pieces_of_any_size(algorithm: int, step: int) -> None:
+    """RFC 4880 9.3."""
     data = os.urandom(3000) + b"abc" * 5000
     raw = zlib.compressobj(6, zlib.DEFLATED, -15)
     stream = {

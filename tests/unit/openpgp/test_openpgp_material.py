@@ -50,6 +50,7 @@ def rsa_key() -> KeyPacket:
 
 @pytest.mark.parametrize("cipher", [7, 8, 9])
 def test_session_keys_come_back(rsa_key: KeyPacket, cipher: int) -> None:
+    """RFC 6637 7, RFC 4880 5.1."""
     for secret in (rsa_key, cv_key()):
         session = material.new_session(cipher)
         (sent,) = packets.read_small(Encryptor(secret).packet(cipher, session))
@@ -68,6 +69,7 @@ def test_session_keys_for_others_are_none(rsa_key: KeyPacket) -> None:
 
 
 def test_signatures_hold_for_their_data_and_key_only(rsa_key: KeyPacket) -> None:
+    """RFC 4880 5.2."""
     for secret in (rsa_key, ed_key()):
         running = signatures.new_hash(8)
         running.update(b"data")
@@ -107,6 +109,7 @@ _ED = ed_key()
 
 
 def test_passphrase_on_and_off() -> None:
+    """RFC 4880 3.7.1, 3.7.1.3, 5.5.3."""
     sub = cv_key()
     block = material.Block(_ED, (sub,), (_ED, packets.Small(packets.USER_ID, b"me"), sub))
     locked = protection.lock(block, b"secret")

@@ -33,6 +33,7 @@ def bodies(data: bytes, step: int = 1 << 20) -> list[tuple[int, bytes]]:
 
 @pytest.mark.parametrize("size", [0, 1, 191, 192, 193, 8383, 8384, 8385, 70_000])
 def test_new_lengths_at_their_borders(size: int) -> None:
+    """RFC 4880 4.2.2."""
     content = os.urandom(size)
     data = packets.packet(LITERAL, content)
     expected = 1 if size < 192 else 2 if size < 8384 else 5
@@ -65,6 +66,7 @@ def test_partial_length_is_only_for_data_and_not_tiny() -> None:
 @given(st.lists(st.binary(max_size=1500), max_size=12), st.integers(1, 700))
 @settings(max_examples=60)
 def test_partial_framing_comes_back(pieces: list[bytes], step: int) -> None:
+    """RFC 4880 4.2.2.4."""
     framer = PartialFramer(LITERAL)
     out = [bytes(framed) for piece in pieces for framed in framer.feed(piece)] + [framer.finish()]
     data = b"".join(out)
@@ -101,6 +103,7 @@ def test_small_packets_have_a_limit() -> None:
 
 
 def test_mpi_has_no_leading_zeros() -> None:
+    """RFC 4880 3.2."""
     assert packets.mpi(0) == b"\0\0"
     assert packets.mpi(b"\0\0\x01\xff") == b"\0\x09\x01\xff"
     assert Fields(b"\0\x09\x01\xff").mpi() == b"\x01\xff"

@@ -118,6 +118,7 @@ def test_inv9_no_receipt_for_a_receipt(kind: Kind) -> None:
     ],
 )
 def test_inv9_who_gets_a_receipt(change: dict[str, object], allowed: bool) -> None:
+    """RFC 8098 2.1, RFC 3834 2."""
     facts = {"kind": Kind.DATA, "asked": True, "address_of_partner": True, "automatic": False} | change
     assert receipt_allowed(**facts) is allowed  # type: ignore[arg-type]  # facts of several types
 
@@ -289,6 +290,7 @@ def assemble(*events: FragmentArrived) -> tuple[Assembly, list[object]]:
 
 
 def test_fragments_join_in_any_order() -> None:
+    """RFC 2046 5.2.2."""
     events = (FragmentArrived(3, 3, True), FragmentArrived(1, None, True), FragmentArrived(2, None, True))
     state, actions = assemble(*events)
     assert (state.joined, actions) == (True, [Join()])
@@ -357,6 +359,7 @@ def deliver(
     ],
 )
 def test_what_a_status_means(status: int, phase: delivery.Phase, alarm: errors.Reason | None) -> None:
+    """PS3.4 B.2.3, PS3.7 C.4, C.5."""
     state, actions = deliver(delivery.Started(), Answered(status))
     assert (state.phase, state.status) == (phase, status)
     assert actions == ([] if alarm is None else [Alarm(alarm)])
@@ -417,6 +420,7 @@ AUTO = "automatic-action/MDN-sent-automatically"
     ],
 )
 def test_dispositions_in_all_spellings(value: str, outcome: Outcome) -> None:
+    """RFC 8098 3.2.6.3, RFC 3798 3.2.6, RFC 2298 3.2.6."""
     assert receipt.read(value).outcome is outcome
 
 

@@ -21,6 +21,7 @@ def reference(content: bytes) -> bytes:
 @settings(max_examples=60, deadline=None)
 @given(LINES, st.integers(1, 7))
 def test_stuffing_equals_the_line_by_line_reference(lines: list[bytes], block: int) -> None:
+    """RFC 5321 4.5.2."""
     content = b"".join(line + b"\r\n" for line in lines)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dots, "_BLOCK", block)
@@ -30,6 +31,7 @@ def test_stuffing_equals_the_line_by_line_reference(lines: list[bytes], block: i
 @settings(max_examples=60, deadline=None)
 @given(LINES, st.lists(st.integers(1, 6), min_size=1, max_size=5))
 def test_unstuffing_undoes_it_and_keeps_what_follows(lines: list[bytes], cuts: list[int]) -> None:
+    """RFC 1939 3."""
     content = b"".join(line + b"\r\n" for line in lines)
     wire = reference(content) + b".\r\n+OK next\r\n"
     undo, got, position, turn = Unstuffer(), b"", 0, 0
@@ -50,6 +52,7 @@ def test_a_missing_last_line_end_is_added() -> None:
 )
 @pytest.mark.parametrize("block", [1, 2, 3, 1000])
 def test_bare_line_ends_are_refused(content: bytes, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """RFC 5321 2.3.8."""
     monkeypatch.setattr(dots, "_BLOCK", block)
     with pytest.raises(RadpostError) as caught:
         list(stuffed(io.BytesIO(content), len(content)))

@@ -16,6 +16,7 @@ from radpost.transport.imap_grammar import (
 
 
 def test_status_with_code() -> None:
+    """RFC 3501 7.1."""
     response = parse_response([b"* OK [UIDVALIDITY 3857529045] UIDs valid"])
     assert (response.tag, response.kind, response.code, response.argument, response.text) == (
         "*",
@@ -32,6 +33,7 @@ def test_numbered_data() -> None:
 
 
 def test_fetch_with_literal_and_envelope() -> None:
+    """RFC 3501 9."""
     response = parse_response(
         [
             b'* 12 FETCH (FLAGS (\\Seen) ENVELOPE ("a \\"b\\"" NIL ((NIL NIL "x" "y"))) BODY[] ',
@@ -95,10 +97,12 @@ def test_not_a_response(line: bytes) -> None:
     ],
 )
 def test_mailbox_names(name: str, written: bytes) -> None:
+    """RFC 3501 5.1.3."""
     assert mailbox_name(name) == written
 
 
 def test_a_quoted_string_cannot_hold_a_command() -> None:
+    """RFC 3501 4.3."""
     with pytest.raises(TransportError):
         quoted("a\r\nR9 DELETE INBOX")
 

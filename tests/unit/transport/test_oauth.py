@@ -43,6 +43,7 @@ CLIENT = OAuthConfig("https://login.example/token", "id", "client_credentials", 
 
 
 def test_refresh_token_grant_is_cached_and_renewed_in_time() -> None:
+    """RFC 6749 5.1, 6."""
     now = [0.0]
     kept: list[str] = []
     post = Answers(
@@ -66,6 +67,7 @@ def test_refresh_token_grant_is_cached_and_renewed_in_time() -> None:
 
 
 def test_client_credentials_grant_and_a_rejected_token() -> None:
+    """RFC 6749 4.4."""
     post = Answers((200, {"access_token": "one"}), (200, {"access_token": "two"}))
     tokens = EndpointTokens(CLIENT, post=post)
     assert tokens.token() == "one"
@@ -176,6 +178,7 @@ def test_a_foreign_certificate_is_refused(https: tuple[str, TlsOptions]) -> None
 
 
 def test_the_forms_of_the_rfc() -> None:
+    """RFC 7628 3.1, RFC 5801 4."""
     assert xoauth2("u@x", "tok") == b"user=u@x\x01auth=Bearer tok\x01\x01"
     assert (
         oauthbearer("a=b,c", "tok", "h", 143)

@@ -50,6 +50,7 @@ def reply(text: str) -> Reply:
     ],
 )
 def test_judgement(text: str, stage: Stage, kind: Kind, reason: Reason) -> None:
+    """RFC 5321 4.2, RFC 3463 2."""
     outcome = judge(reply(text), stage)
     assert (outcome.kind, outcome.reason) == (kind, reason)
 
@@ -69,6 +70,7 @@ def test_null_sender(text: str, stage: Stage, refused: bool) -> None:
 
 
 def test_enhanced_codes_stand_on_every_line() -> None:
+    """RFC 2034 4."""
     found = make_reply(550, ["5.7.1 one", "5.7.1 two"])
     assert (found.enhanced, found.text) == ("5.7.1", "one two")
     assert make_reply(250, ["5.7.1 contradicts the code"]).enhanced is None
@@ -76,6 +78,7 @@ def test_enhanced_codes_stand_on_every_line() -> None:
 
 
 def test_features() -> None:
+    """RFC 5321 4.1.1.1, RFC 1870 3."""
     lines = [
         "mail",
         "size 1000",
@@ -100,4 +103,5 @@ def test_features() -> None:
 
 
 def test_xtext() -> None:
+    """RFC 3461 4."""
     assert xtext("a+b=c d") == "a+2Bb+3Dc+20d"

@@ -167,6 +167,7 @@ def tls_endpoint(
 
 
 def test_implicit_tls(tmp_path: Path) -> None:
+    """RFC 8314 3, 3.3."""
     authority = TestAuthority(tmp_path)
     server = ScriptedServer("[tls]\n" + HELLO, tls=authority.issue("localhost").server_context())
     link = Connection(tls_endpoint(authority), dialler=server.dial)
@@ -208,7 +209,7 @@ def test_no_tls_no_connection(tmp_path: Path, case: str) -> None:
 
 
 def test_session_tickets_are_not_data(tmp_path: Path) -> None:
-    """TLS 1.3 makes the socket readable although the server says nothing."""
+    """TLS 1.3 makes the socket readable although the server says nothing (RFC 8446 4.6.1)."""
     authority = TestAuthority(tmp_path)
     server = ScriptedServer(
         "[tls]\n" + HELLO + "[wait 0.2]\n", tls=authority.issue("localhost").server_context()
@@ -248,6 +249,7 @@ def test_an_unusable_ca_file_is_a_matter_of_configuration(tmp_path: Path) -> Non
 
 
 def test_verification_cannot_be_switched_off() -> None:
+    """RFC 7817 3, RFC 8996."""
     context = client_context()
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname

@@ -62,6 +62,7 @@ def cut(text: bytes, cuts: list[int]) -> list[bytes]:
 def test_dots_come_back_as_they_were_however_the_blocks_are_cut(
     lines: list[bytes], cuts: list[int], rest: bytes
 ) -> None:
+    """RFC 5321 4.5.2."""
     content = b"".join(line + b"\r\n" for line in lines)
     stuffed = b"".join((b"." if line.startswith(b".") else b"") + line + b"\r\n" for line in lines)
     decoder, out, left = DotDecoder(), b"", None

@@ -101,6 +101,7 @@ def open_mail(peer: Raw) -> None:
 
 
 def test_content_arrives_byte_for_byte_behind_our_trace_header() -> None:
+    """RFC 5321 4.4, 7.2."""
     with serving() as (server, mailbox), client(server.ports[0]) as smtp:
         assert smtp.sendmail(THEM, [US], CONTENT + b".dot\r\n") == {}
         assert smtp.sendmail(THEM, [US], CONTENT) == {}
@@ -109,6 +110,7 @@ def test_content_arrives_byte_for_byte_behind_our_trace_header() -> None:
 
 
 def test_lmtp_by_smtplib() -> None:
+    """RFC 2033 4.2."""
     with serving() as (server, mailbox):
         with smtplib.LMTP("127.0.0.1", server.ports[1], local_hostname="client.example") as lmtp:
             lmtp.sendmail(THEM, [US], CONTENT)
@@ -116,6 +118,7 @@ def test_lmtp_by_smtplib() -> None:
 
 
 def test_invariant_1_no_250_before_commit_returns() -> None:
+    """RFC 5321 6.1."""
     release, committing = threading.Event(), threading.Event()
 
     class Slow(MemoryMailbox):
@@ -238,6 +241,7 @@ def test_starttls_and_implicit_tls(tmp_path: Path) -> None:
 
 
 def test_a_command_injected_behind_starttls_is_never_obeyed(tmp_path: Path) -> None:
+    """RFC 3207 4.2."""
     authority = TestAuthority(tmp_path)
     config = replace(CONFIG, tls=authority.issue().server_context())
     with serving(config) as (server, _), raw(server.ports[0]) as peer:
@@ -257,6 +261,7 @@ def test_a_command_injected_behind_starttls_is_never_obeyed(tmp_path: Path) -> N
 
 
 def test_smuggling_is_refused_over_the_wire_and_the_reason_is_heard() -> None:
+    """RFC 1122 4.2.2.13."""
     with serving() as (server, mailbox), raw(server.ports[0]) as peer:
         open_mail(peer)
         peer.say(b"DATA\r\n")
@@ -303,6 +308,7 @@ def test_bytes_per_peer_are_bounded() -> None:
 
 
 def test_a_silent_or_dripping_peer_is_timed_out() -> None:
+    """RFC 5321 4.5.3.2, 4.5.3.2.7."""
     config = replace(CONFIG, timeouts=Timeouts(command=0.4, block=0.4))
     with serving(config) as (server, mailbox):
         with raw(server.ports[0]) as peer:
@@ -319,6 +325,7 @@ def test_a_silent_or_dripping_peer_is_timed_out() -> None:
 
 
 def test_stop_says_goodbye_to_idle_peers_and_lets_a_mail_end() -> None:
+    """RFC 5321 3.8."""
     mailbox = MemoryMailbox()
     server = MailServer(CONFIG, mailbox)
     server.start()
