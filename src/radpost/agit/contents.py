@@ -96,6 +96,18 @@ class Report:
     cover: Cover = UNCOVERED
 
 
+@dataclass(frozen=True, slots=True)
+class InnerRequest:
+    """A receipt asked for inside the encryption (mechanism 2 of the field; places and values unconfirmed)."""
+
+    to: str
+    """Address for the receipt, which itself travels inside an encryption."""
+    content_id: str = ""
+    """Names the sealed part; the receipt gives it back."""
+    key_id: str = ""
+    """Upper hex digits: the key to encrypt the receipt to; empty: the one we know."""
+
+
 @dataclass(slots=True)
 class Content:
     """What was inside of a mail; a context manager that drops the plaintext at its end."""
@@ -113,6 +125,7 @@ class Content:
     """The header inside the (first) sealed part, to be compared with the outside (DESIGN 4 "Binding")."""
     set_info: SetInfo | None = None
     receipt_to: str = ""
+    request: InnerRequest | None = None
     _plaintexts: list[Plaintext] = field(default_factory=list)
 
     def __enter__(self) -> Self:

@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 from msgspec import Meta, Struct
 
-from radpost.agit.letter import item_bound, sealed_bound
+from radpost.agit.letter import Mechanism, item_bound, sealed_bound
 
 DialectName: TypeAlias = Literal["agit-1.1", "agit-1.5"]
 
@@ -30,12 +30,20 @@ class Writing(Struct, frozen=True, forbid_unknown_fields=True):
     digest: Literal["SHA256", "SHA512"] = "SHA256"
     sign: bool = True
     receipt: bool = True
+    receipt_mechanism: Mechanism = "1"
     partial: bool = True
     study_uid_outside: bool = False
 
 
 DIALECTS: Final = MappingProxyType({"agit-1.1": Writing(receipt=False), "agit-1.5": Writing()})
 """What each dialect writes unless a switch says otherwise."""
+
+
+def contradiction(dialect: DialectName, writing: Writing) -> str:
+    """Return what a dialect cannot write although a switch asks for it, or nothing."""
+    if dialect == "agit-1.1" and writing.receipt and writing.receipt_mechanism != "1":
+        return "agit-1.1 has no header for receipts inside the encryption; set receipt_mechanism=1"
+    return ""
 
 
 def bound_of(writing: Writing, size: int, transfer_syntax_uid: str | None) -> int:

@@ -10,7 +10,7 @@ The inner entity repeats From, To, Date, Message-ID and the set headers, so that
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 from radpost.agit import names
 from radpost.agit.naming import document_name, document_type, file_id
@@ -27,6 +27,9 @@ _TEXT: Final = (
     b"DICOM e-mail. The attached objects were sent by a DICOM e-mail gateway.\r\n"
     b"DICOM-E-Mail. Die angefuegten Objekte wurden von einem DICOM-E-Mail-Gateway gesendet.\r\n"
 )
+Mechanism: TypeAlias = Literal["1", "2", "both"]
+"""How receipts are asked for: outside by RFC 8098, inside the encryption (experimental), or both ways."""
+
 _BOUND: Final = frozenset({"From", "To", "Date", "Message-ID", "MIME-Version"})
 _PART: Final = 1024
 """Room for delimiter and header of one object; names are cut to fit."""
@@ -64,6 +67,9 @@ class Letter:
     dialect: Literal["agit-1.1", "agit-1.5"] = "agit-1.5"
     inner_encoding: Literal["base64", "binary"] = "base64"
     receipt: bool = True
+    receipt_mechanism: Mechanism = "1"
+    receipt_key: str = ""
+    """Fingerprint of the key that receipts of mechanism 2 shall be encrypted to: ours."""
     study_uid_outside: bool = False
 
 
@@ -99,7 +105,7 @@ def outer_fields(letter: Letter) -> Fields:
             message_id=letter.message_id,
         )
     )
-    if letter.receipt:
+    if letter.receipt and letter.receipt_mechanism != "2":
         fields.append((names.DISPOSITION_NOTIFICATION_TO, letter.sender))
     fields.extend(set_fields(letter))
     if letter.study_uid_outside:
@@ -140,7 +146,19 @@ def item_bound(size: int, inner_encoding: str) -> int:
 
 def _inner_fields(letter: Letter) -> Fields:
     bound = (field for field in outer_fields(letter) if field[0] in _BOUND)
-    return (*bound, *set_fields(letter))
+    return (*bound, *set_fields(letter), *_request_fields(letter))
+
+
+def _request_fields(letter: Letter) -> Fields:
+    """Return the request of mechanism 2, in the header inside the encryption.
+
+    The names are verified, their places and values are not. Key ID: 16 hex digits. The Content-ID is the
+    Message-ID, so that whoever echoes it names the mail.
+    """
+    if not letter.receipt or letter.receipt_mechanism == "1" or letter.dialect == "agit-1.1":
+        return ()
+    key = ((names.NOTIFICATION_KEY_ID, letter.receipt_key[-16:]),) if letter.receipt_key else ()
+    return (("Content-ID", letter.message_id), (names.NOTIFICATION_TO, letter.sender), *key)
 
 
 def _text() -> Leaf:

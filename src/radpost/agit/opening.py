@@ -4,13 +4,14 @@ Nothing that is decrypted leaves before the engine has proven its integrity; whe
 is for the caller's policy to say (DESIGN invariant 7).
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from radpost.agit import names
-from radpost.agit.contents import UNCOVERED, Content, Cover, Part, Report, weakest
+from radpost.agit.contents import UNCOVERED, Content, Cover, InnerRequest, Part, Report, weakest
 from radpost.agit.recognition import is_data, is_data_beside_sealed, is_mime
 from radpost.agit.source import readable
 from radpost.agit.survey import SetInfo, Survey, first_address, looks_dicom, read_set, study_uid
@@ -28,7 +29,7 @@ from radpost.errors import (
     RadpostError,
 )
 from radpost.mime.coding import Buffer
-from radpost.mime.headers import Headers
+from radpost.mime.headers import Headers, message_ids
 from radpost.mime.pgp import Found, Kind, Payload, Signed, find_openpgp, signed_data, strip_suffix
 from radpost.mime.reader import Entity, content, parse
 from radpost.mime.report import parse_mdn
@@ -46,6 +47,7 @@ MAX_FILES: Final = 64
 MAX_OBJECTS: Final = 10_000
 MAX_DETAILS: Final = 16 << 20
 MAX_SIGNATURE: Final = 1 << 20
+_KEY_ID: Final = re.compile(r"(?:[0-9A-F]{8}|[0-9A-F]{16}|[0-9A-F]{40})")
 _OF_THE_DATA: Final = frozenset(
     {
         NO_SECRET_KEY,
@@ -153,6 +155,8 @@ class _Opener:
         )
         self._entity(root, tree, scope)
         if mdn is not None:
+            if mdn.original_message_id is None:
+                mdn = replace(mdn, original_message_id=_named(root, mdn.entity))
             for _entity, cover in tree.reports:
                 listed = (part for part, covered in tree.details if covered == cover)
                 part = next(listed, None)
@@ -290,6 +294,7 @@ class _Opener:
             self.content.inner = headers
             # @GIT practice 4: asked for inside the encryption
             to = first_address(headers, names.DISPOSITION_NOTIFICATION_TO)
+            self.content.request = _request(headers)
             self.content.receipt_to = to or first_address(headers, names.NOTIFICATION_TO)
             return
         ids = {first.message_id(), headers.message_id()} - {None}
@@ -339,6 +344,29 @@ def _returned(child: Entity, parent: Entity) -> bool:
         "message/rfc822",
         "message/global",
     }
+
+
+def _request(headers: Headers) -> InnerRequest | None:
+    """Read a request of mechanism 2 in the header inside the encryption."""
+    to = first_address(headers, names.NOTIFICATION_TO)
+    if not to:
+        return None
+    key = (headers.get(names.NOTIFICATION_KEY_ID) or "").strip().removeprefix("0x").replace(" ", "").upper()
+    return InnerRequest(
+        to=to,
+        content_id=next(iter(message_ids(headers.get("Content-ID") or "")), ""),
+        key_id=key if _KEY_ID.fullmatch(key) else "",
+    )
+
+
+def _named(root: Entity, notification: Entity) -> str | None:
+    """Return the mail that a receipt of mechanism 2 is about: our Content-ID is our Message-ID."""
+    around = (entity for entity in root.walk() if any(inner is notification for inner in entity.walk()))
+    for entity in around:
+        found = message_ids(entity.headers.get(names.ORIGINAL_CONTENT_ID) or "")
+        if found:
+            return found[0]
+    return None
 
 
 def _inner_headers(root: Entity, found: Found) -> Headers:

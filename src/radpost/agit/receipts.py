@@ -57,6 +57,8 @@ class ReceiptMail:
     code: str
     boundaries: tuple[str, str, str]
     details: Details | None = None
+    original_content_id: str = ""
+    """Of a mail that asked by mechanism 2: the receipt names it, and is always sealed."""
 
 
 def clear_mail(mail: ReceiptMail) -> bytes:
@@ -80,7 +82,8 @@ def sealed_inner(mail: ReceiptMail) -> Iterator[Bytes]:
         kind = ("Content-Type", f'{names.RECEIPT_DETAILS_TYPE}; name="objects.json"')
         extra = Leaf((kind,), Source.of(data), "base64")
     node = mdn_entity(_receipt(mail), mail.boundaries[0], extra, mail.boundaries[1])
-    return write(node, tuple(item for item in _fields(mail) if item[0] in _BOUND))
+    bound = tuple(item for item in _fields(mail) if item[0] in _BOUND)
+    return write(node, (*bound, *_marks(mail)))
 
 
 def sealed_envelope(mail: ReceiptMail) -> Envelope:
@@ -99,6 +102,13 @@ def read_details(data: bytes) -> Details | None:
 
 
 _BOUND = frozenset({"From", "To", "Date", "Message-ID"})
+
+
+def _marks(mail: ReceiptMail) -> tuple[tuple[str, str], ...]:
+    """Return what marks a receipt of mechanism 2 (names verified; places and the report's value are not)."""
+    if not mail.original_content_id:
+        return ()
+    return ((names.ORIGINAL_CONTENT_ID, mail.original_content_id), (names.REPORT, mail.disposition))
 
 
 def _fields(mail: ReceiptMail) -> tuple[tuple[str, str], ...]:

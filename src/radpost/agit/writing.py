@@ -6,7 +6,6 @@ What a gateway sends and what `radpost pack` writes go through here.
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -83,11 +82,13 @@ def fragments(
     """
     head = bytes(mail[:_HEADER_BYTES])
     fields = parse_block(head, complete=len(mail) <= _HEADER_BYTES).headers
+    date = fields.date()
+    assert date is not None, "a mail of ours has a date"
     header = FragmentHeader(
         sender=fields.get("From") or "",
         recipient=fields.get("To") or "",
         subject=names.SUBJECT,
-        date=fields.date() or datetime.now(UTC),
+        date=date,
         partial_id=partial_id,
         message_id=message_id,
         extra=tuple(repeated(fields)),

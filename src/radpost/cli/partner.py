@@ -22,7 +22,6 @@ from radpost.gateway import keyring
 from radpost.gateway.config import MAX_PORT, Address, AeTitle, is_loopback
 from radpost.gateway.faults import explain
 from radpost.gateway.partners import (
-    RADPOST_PEER,
     Partner,
     PartnerName,
     Route,
@@ -30,6 +29,7 @@ from radpost.gateway.partners import (
     Switches,
     encode,
     refuse_contradictions,
+    with_dialect,
 )
 from radpost.gateway.phrases import Language, say
 from radpost.gateway.site import Site, wake
@@ -191,7 +191,7 @@ def _with_dialect(settings: Settings, dialect: str, language: Language) -> Setti
     radpost = _convert(dialect, _Chosen, "--dialect", language) == "radpost"
     chosen = Dialect("agit-1.5" if radpost else dialect)
     policy = default_policy(announced_signing=False, radpost=radpost)
-    switches = RADPOST_PEER if radpost else settings.switches
+    switches = with_dialect(settings.switches, dialect)
     return msgspec.structs.replace(settings, dialect=chosen.value, policy=policy, switches=switches)
 
 

@@ -3,25 +3,21 @@
 import mmap
 import secrets
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final
 
 from sqlalchemy import Connection
 
-from radpost.agit import names
+from radpost.agit.writing import fragments
 from radpost.gateway import machines
 from radpost.gateway.outbox import Outbox, envid_of
 from radpost.gateway.partners import Partner
 from radpost.gateway.site import Site
-from radpost.mime.headers import parse_block
-from radpost.mime.partial import FragmentHeader, repeated, split
 from radpost.store import journal, outgoing
 from radpost.store.outgoing import MailRow
 from radpost.store.spool import Stored
 from radpost.transfer.outgoing import OutgoingMail
 from radpost.transfer.submission import Submission
 
-HEADER_BYTES: Final = 64 * 1024
 SMALLEST: Final = 16_384
 """No fragment is made smaller than this."""
 
@@ -64,23 +60,18 @@ class Cutter:
         return self.fragments(stored, limit)
 
     def fragments(self, stored: Stored, limit: int) -> list[Piece]:
-        """Cut the sealed mail; the date of the fragments is the mail's own, for the signature binds it."""
+        """Cut the sealed mail."""
         ids: dict[int, str] = {}
         with (
             self.site.spool.open(stored.sha256) as file,
             mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view,
         ):
-            fields = parse_block(bytes(view[:HEADER_BYTES]), complete=len(view) <= HEADER_BYTES).headers
-            header = FragmentHeader(
-                sender=fields.get("From") or "",
-                recipient=fields.get("To") or "",
-                subject=names.SUBJECT,
-                date=fields.date() or datetime.fromtimestamp(self.site.clock(), UTC),
+            cuts = fragments(
+                view,
+                limit,
                 partial_id=secrets.token_hex(16) + "@" + self.site.domain,
                 message_id=lambda number: ids.setdefault(number, self.outbox.new_message_id()),
-                extra=tuple(repeated(fields)),
             )
-            cuts = split(view, limit, header)
         return [Piece(ids[cut.number], cut.header, cut.start, cut.end) for cut in cuts]
 
     def submit(

@@ -1,11 +1,11 @@
 """A partner as the gateway sees it: address, AE title, dialect and its switches (DESIGN 12)."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta, Struct, field
 
-from radpost.agit.dialect import DialectName, Writing
+from radpost.agit.dialect import DIALECTS, DialectName, Writing, contradiction
 from radpost.errors import CONFIG_INVALID, RadpostError
 from radpost.words import SignaturePolicy
 
@@ -72,6 +72,23 @@ RADPOST_PEER = Switches(
 )
 """The switches between two Radpost gateways: packed mails, lean inside, signed receipts per object."""
 
+_PRESETS: Final = {
+    **{name: Switches(**msgspec.structs.asdict(writing)) for name, writing in DIALECTS.items()},
+    "radpost": RADPOST_PEER,
+}
+_OF_DIALECTS: Final = tuple(
+    name
+    for name in Switches.__struct_fields__
+    if len({getattr(preset, name) for preset in _PRESETS.values()}) > 1
+)
+"""What depends on the dialect; all other switches stay when another is chosen."""
+
+
+def with_dialect(switches: Switches, dialect: str) -> Switches:
+    """Return a partner's switches under another dialect (``radpost``: agit-1.5 between Radpost gateways)."""
+    preset = _PRESETS[dialect]
+    return msgspec.structs.replace(switches, **{name: getattr(preset, name) for name in _OF_DIALECTS})
+
 
 def refuse_contradictions(settings: Settings) -> None:
     """Refuse settings that cannot stand together.
@@ -79,6 +96,8 @@ def refuse_contradictions(settings: Settings) -> None:
     Raises:
         RadpostError: CONFIG_INVALID.
     """
+    if refused := contradiction(settings.dialect, settings.switches):
+        raise RadpostError(CONFIG_INVALID, refused)
     if not settings.switches.teleradiology:
         return
     if settings.switches.clear:

@@ -4,7 +4,6 @@ Small mails are sealed several at a time: their files are synced as one group an
 fails is written down alone, and stops no other.
 """
 
-import os
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +14,8 @@ from typing import BinaryIO, Final, cast
 
 from sqlalchemy import Connection
 
-from radpost.agit.letter import Item, Letter, boundaries, inner_chunks, outer_envelope
+from radpost.agit.letter import Item, Letter, boundaries
+from radpost.agit.writing import Keys, pays, read, seal
 from radpost.errors import INTERNAL, RadpostError
 from radpost.gateway.alarms import PASSING
 from radpost.gateway.cutting import Cutter, Piece
@@ -23,8 +23,6 @@ from radpost.gateway.outbox import WORK_CUT, WORK_SEAL, Outbox
 from radpost.gateway.partners import Partner
 from radpost.gateway.site import Site
 from radpost.mime.writer import Source
-from radpost.openpgp.deflate import measure_gain
-from radpost.openpgp.values import Compression
 from radpost.store import objects, outgoing
 from radpost.store.outgoing import MailRow, Member
 from radpost.store.spool import Stored
@@ -32,7 +30,6 @@ from radpost.transfer import window as window_machine
 from radpost.transfer.outgoing import Sealed, SealFailed
 from radpost.words import Priority
 
-READ_BYTES: Final = 1 << 20
 AHEAD_BYTES: Final = 64_000_000
 """So many sealed bytes may wait for submission per partner; the rest stays planned, and costs no disk."""
 BATCH_MAILS: Final = 8
@@ -196,40 +193,34 @@ class Sealer:
             dialect=partner.settings.dialect,
             inner_encoding=switches.inner_encoding,
             receipt=switches.receipt,
+            receipt_mechanism=switches.receipt_mechanism,
+            receipt_key="" if switches.receipt_mechanism == "1" else self._site.keys.ring().signer(),
             study_uid_outside=switches.study_uid_outside,
         )
 
     def _item(self, partner: Partner, member: Member, study_uid: str) -> Item:
         path = self._site.spool.path(member.file_sha256)
         is_dicom = member.kind == "dicom"
-        compression = partner.switches.compression
-        compressible = compression == "always" or (compression == "auto" and _gains(path))
         return Item(
-            source=Source(member.size, lambda: _read(path)),
+            source=Source(member.size, lambda: read(path)),
             is_dicom=is_dicom,
             media_type=member.media_type or "application/octet-stream",
             name=member.name or "document",
             study_uid=study_uid,
-            compressible=compressible,
+            compressible=pays(path, partner.switches),
         )
 
     def _write(self, letter: Letter, partner: Partner) -> tuple[Path, Stored]:
         ring = self._site.keys.ring()
-        envelope = outer_envelope(letter)
-        packed = any(item.compressible for item in letter.items)
+        signer = ring.signer() if partner.switches.sign else None
         with self._site.spool.writer() as writer:
-            writer.write(envelope.head)
-            ring.engine.seal(
-                inner_chunks(letter),
+            seal(
+                letter,
                 cast("BinaryIO", writer),
-                recipients=[ring.recipient(partner.name)],
-                signer=ring.signer() if partner.switches.sign else None,
-                compress=Compression.ZIP if packed else Compression.NONE,
-                armor=True,
-                cipher=partner.switches.cipher,
-                digest=partner.switches.digest,
+                ring.engine,
+                Keys((ring.recipient(partner.name),), signer),
+                partner.switches,
             )
-            writer.write(envelope.tail)
             return writer.finish()
 
     def _commit(self, connection: Connection, one: _Written, pieces: list[Piece]) -> None:
@@ -272,19 +263,3 @@ class Sealer:
         event = SealFailed(error.reason, passing=error.reason in PASSING)
         with self._site.database.write() as connection:
             self._outbox.mail_event(connection, row.id, event, now)
-
-
-def _read(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while chunk := file.read(READ_BYTES):
-            yield chunk
-
-
-def _gains(path: Path) -> bool:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return measure_gain(
-            os.fstat(descriptor).st_size, lambda count, start: os.pread(descriptor, count, start)
-        )
-    finally:
-        os.close(descriptor)

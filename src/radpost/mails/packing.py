@@ -16,7 +16,7 @@ from typing import BinaryIO, Final
 
 import msgspec
 
-from radpost.agit.dialect import DIALECTS, DialectName, Writing, bound_of, mail_bound
+from radpost.agit.dialect import DIALECTS, DialectName, Writing, bound_of, contradiction, mail_bound
 from radpost.agit.gathering import Gathered, Piece, look, media_type, new_uid
 from radpost.agit.letter import Item, Letter, boundaries
 from radpost.agit.naming import document_name, document_type, file_id
@@ -165,9 +165,12 @@ def writing_of(dialect: DialectName, switches: Mapping[str, object]) -> Writing:
     if unknown:
         raise RadpostError(BAD_COMMAND, f"no switch '{unknown[0]}'; there are {', '.join(known)}")
     try:
-        return msgspec.convert({**known, **switches}, Writing, strict=False)
+        writing = msgspec.convert({**known, **switches}, Writing, strict=False)
     except msgspec.ValidationError as error:
         raise RadpostError(BAD_COMMAND, f"switch: {error}") from error
+    if refused := contradiction(dialect, writing):
+        raise RadpostError(BAD_COMMAND, refused)
+    return writing
 
 
 def _check_address(address: str) -> None:
@@ -213,6 +216,8 @@ def _mail(job: _Job, planned: packing.PlannedMail[Piece], total: int, first: int
         dialect=job.dialect,
         inner_encoding=job.writing.inner_encoding,
         receipt=job.writing.receipt,
+        receipt_mechanism=job.writing.receipt_mechanism,
+        receipt_key=job.keys.signer or "",
         study_uid_outside=job.writing.study_uid_outside,
     )
     stem = f"mail-{planned.part:0{max(_WIDTH, len(str(total)))}d}"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from radpost.agit import names
+from radpost.agit.dialect import DIALECTS
 from radpost.agit.letter import inner_chunks, outer_envelope
 from radpost.testing.letters import dicom_item, document, letter
 
@@ -30,6 +31,7 @@ def written(dialect: Literal["agit-1.1", "agit-1.5"], side: str) -> str:
         part=2,
         total=7,
         first_position=2,
+        receipt=DIALECTS[dialect].receipt,
     )
     if side == "inside":
         data = b"".join(bytes(chunk.data) for chunk in inner_chunks(mail))

@@ -3,8 +3,17 @@
 import msgspec
 import pytest
 
-from radpost.errors import NOT_FOUND, RadpostError
-from radpost.gateway.partners import Partner, Route, Settings, Switches, decode, encode
+from radpost.errors import CONFIG_INVALID, NOT_FOUND, RadpostError
+from radpost.gateway.partners import (
+    Partner,
+    Route,
+    Settings,
+    Switches,
+    decode,
+    encode,
+    refuse_contradictions,
+    with_dialect,
+)
 from radpost.gateway.site import PartnerBook
 from radpost.store import partners
 from radpost.store.database import Database
@@ -72,3 +81,27 @@ def test_settings_of_nothing_are_the_cautious_ones() -> None:
 def test_settings_that_are_none_are_refused(text: str) -> None:
     with pytest.raises(msgspec.ValidationError):
         decode("p", "AE", "a@b.example", text)
+
+
+def test_a_dialect_changes_what_depends_on_it_and_nothing_else() -> None:
+    own = Switches(max_mail_size=50_000, teleradiology=True, objects_per_mail=7)
+    radpost = with_dialect(own, "radpost")
+    assert (radpost.inner_encoding, radpost.receipt_signed, radpost.receipts_per_object) == (
+        "binary",
+        True,
+        True,
+    )
+    assert (radpost.max_mail_size, radpost.teleradiology) == (50_000, True)
+    field = with_dialect(radpost, "agit-1.5")
+    assert field == Switches(max_mail_size=50_000, teleradiology=True)
+    first = with_dialect(field, "agit-1.1")
+    assert not first.receipt, "@GIT 1.1r leaves receipts to a later version"
+    assert with_dialect(first, "agit-1.5") == field
+
+
+def test_what_a_dialect_cannot_write_is_refused() -> None:
+    switches = Switches(receipt_mechanism="2")
+    refuse_contradictions(Settings(dialect="agit-1.5", switches=switches))
+    with pytest.raises(RadpostError) as caught:
+        refuse_contradictions(Settings(dialect="agit-1.1", switches=switches))
+    assert caught.value.reason is CONFIG_INVALID

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from radpost.testing.letters import Correspondents, correspondents
+from radpost.testing.parcels import Parties, make_parties
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +22,9 @@ def world(mails_home: Path) -> Iterator[Correspondents]:
     """All keys and engines; tests that use it are marked ``peer("gnupg")``."""
     with correspondents(mails_home) as found:
         yield found
+
+
+@pytest.fixture(scope="session")
+def parties(tmp_path_factory: pytest.TempPathFactory) -> Parties:
+    """Key files of a sender and a recipient."""
+    return make_parties(tmp_path_factory.mktemp("keys"))

@@ -8,7 +8,6 @@ import resource
 import stat
 import tracemalloc
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
@@ -33,50 +32,14 @@ from radpost.errors import (
 )
 from radpost.mails.keyfiles import as_files
 from radpost.mails.keys import OfflineKeys, offline_keys
-from radpost.mails.packing import Packed, pack, writing_of
-from radpost.mime.partial import Fragment, assemble, fragment_info
-from radpost.mime.reader import parse
-from radpost.openpgp import KeyKind, export_public, export_secret, generate
+from radpost.mails.packing import Packed, writing_of
 from radpost.openpgp.values import Limits
 from radpost.testing.calling import call
+from radpost.testing.parcels import PASSPHRASE, RECIPIENT, SENDER, Parties, mails, packed
 from radpost.testing.study import make_study
 from radpost.words import Verdict
 
 pytestmark = pytest.mark.peer("gnupg")
-
-SENDER = "radiology@partner.example"
-RECIPIENT = "gateway@clinic.example"
-
-
-@dataclass(frozen=True, slots=True)
-class Parties:
-    """Key files as a person has them on disk."""
-
-    secret: Path
-    certs: Path
-    theirs: Path
-    """The recipient's secret key."""
-    ours: Path
-    """The sender's public key."""
-    locked: Path
-    """The sender's secret key under the passphrase ``geheim``."""
-
-
-@pytest.fixture(scope="module")
-def parties(tmp_path_factory: pytest.TempPathFactory) -> Parties:
-    folder = tmp_path_factory.mktemp("keys")
-    sender = generate("Partner", SENDER, kind=KeyKind.CURVE25519)
-    recipient = generate("Clinic", RECIPIENT, kind=KeyKind.CURVE25519)
-    files = {
-        "secret": sender,
-        "certs": export_public(recipient),
-        "theirs": recipient,
-        "ours": export_public(sender),
-        "locked": export_secret(sender, "geheim"),
-    }
-    for name, data in files.items():
-        (folder / name).write_bytes(data)
-    return Parties(**{name: folder / name for name in files})
 
 
 @pytest.fixture(scope="module")
@@ -96,30 +59,10 @@ def reader(parties: Parties) -> Iterator[OfflineKeys]:
         yield keys
 
 
-def packed(parties: Parties, paths: Sequence[Path], out: Path, **changes: Any) -> Packed:
-    given = {"sender": SENDER, "recipient": RECIPIENT, "secrets": [parties.secret], "certs": [parties.certs]}
-    return pack(paths, out=out, **{**given, **changes})
-
-
-def whole(folder: Path, files: Sequence[str]) -> bytes:
-    """Return a mail; its fragments are joined, in any order."""
-    read = [(folder / name).read_bytes() for name in files]
-    if len(read) == 1:
-        return read[0]
-    pieces = []
-    for raw in reversed(read):
-        entity = parse(raw)
-        info = fragment_info(entity)
-        assert info is not None
-        pieces.append(Fragment(info, entity, raw))
-    return b"".join(bytes(chunk) for chunk in assemble(pieces).chunks())
-
-
 def opened(reader: OfflineKeys, result: Packed) -> list[tuple[str, str, str, bytes]]:
     """Return name, type, study and content of all objects; all mails are signed and sealed."""
     found = []
-    for mail in result.mails:
-        raw = whole(Path(result.folder), mail.files)
+    for raw in mails(result):
         with open_mail(survey(raw), raw, reader.engine, temp=reader.temp, limits=Limits()) as content:
             assert content.encrypted
             assert content.signature.verdict is Verdict.GOOD
@@ -308,7 +251,7 @@ def test_inv7_no_key_no_mail(parties: Parties, study: Path, tmp_path: Path) -> N
 
 
 def test_a_key_under_a_passphrase(parties: Parties, study: Path, reader: OfflineKeys, tmp_path: Path) -> None:
-    (tmp_path / "phrase").write_text("geheim\n")
+    (tmp_path / "phrase").write_text(f"{PASSPHRASE}\n")
     result = packed(
         parties,
         [study / "notes.txt"],
