@@ -1,4 +1,4 @@
-"""Content transfer encodings over buffers, in chunks (RFC 2045 6): base64, quoted-printable and none."""
+"""Content transfer encodings over buffers, in chunks (RFC 2045 6), and uuencode."""
 
 import binascii
 import re
@@ -23,6 +23,8 @@ CHUNK: Final = 1 << 19
 """How much encoded text is looked at in one step."""
 LINE: Final = 57
 """Raw bytes per line of 76 base64 characters (RFC 2045 6.8)."""
+UUENCODE: Final = "x-uuencode"
+"""An encoding of the time before MIME that some systems still write."""
 IDENTITY: Final = frozenset({"7bit", "8bit", "binary"})
 
 _WINDOW: Final = 28 << 10
@@ -35,6 +37,7 @@ which hold the interpreter's lock all the time."""
 _JUNK: Final = bytes(
     set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=")
 )
+_UU_BEGIN: Final = re.compile(rb"begin [0-7]{3,4} ")
 _TRAILING_BLANKS: Final = re.compile(rb"(?<![ \t])[ \t]++(?=\r?\n)")
 
 
@@ -129,6 +132,41 @@ def decode_quoted_printable(buffer: Buffer, start: int, end: int) -> Iterator[by
         yield binascii.a2b_qp(text)
 
 
+def decode_uuencode(buffer: Buffer, start: int, end: int) -> Iterator[bytes]:
+    """Decode what stands between ``begin`` and ``end`` (POSIX uuencode); damaged lines are left out."""
+    inside = False
+    for lines in _whole_lines(buffer, start, end):
+        out = bytearray()
+        for line in lines:
+            if not inside:
+                inside = _UU_BEGIN.match(line) is not None
+            elif line == b"end":
+                yield bytes(out)
+                return
+            else:
+                out += _uu_line(line)
+        yield bytes(out)
+
+
+def _whole_lines(buffer: Buffer, start: int, end: int) -> Iterator[list[bytes]]:
+    """Yield lists of lines without their ends."""
+    carry = b""
+    for chunk in line_chunks(buffer, start, end):
+        *lines, carry = (carry + chunk).split(b"\n")
+        yield [line.rstrip(b"\r") for line in lines]
+    yield [carry.rstrip(b"\r")]
+
+
+def _uu_line(line: bytes) -> bytes:
+    """Decode a line; blanks at its end may have been cut off by the transport."""
+    count = (line[0] - 32 & 63) if line else 0
+    width = (count + 2) // 3 * 4
+    try:
+        return binascii.a2b_uu(line[: 1 + width].ljust(1 + width)) if count else b""
+    except binascii.Error:
+        return b""
+
+
 def binary_end(buffer: Buffer, start: int, end: int) -> int:
     """Return where binary data in quoted-printable end (RFC 2045 6.7 (4)).
 
@@ -147,6 +185,8 @@ def decode(buffer: Buffer, start: int, end: int, encoding: str) -> Iterator[Byte
         decoded: Iterator[Bytes] = decode_base64(buffer, start, end)
     elif encoding == "quoted-printable":
         decoded = decode_quoted_printable(buffer, start, end)
+    elif encoding == UUENCODE:
+        decoded = decode_uuencode(buffer, start, end)
     else:
         decoded = slices(buffer, start, end)
     return (chunk for chunk in decoded if len(chunk))

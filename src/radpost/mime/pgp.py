@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
+from itertools import chain
 from typing import Final
 
-from radpost.mime.coding import CHUNK, IDENTITY, Buffer, Bytes, find, find_all, slices
+from radpost.mime.coding import IDENTITY, Buffer, Bytes, find, find_all, slices
 from radpost.mime.folding import Fields, block, parameters
 from radpost.mime.reader import Entity, body, content
 
@@ -19,6 +20,13 @@ _ARMOR: Final = re.compile(
 _VERSION: Final = re.compile(rb"\A\s*(?:Version\s*:?\s*1)?\s*\Z", re.IGNORECASE)
 _SUFFIXES: Final = (".asc", ".pgp", ".gpg")
 _HEAD: Final = 64 * 1024
+_SESSION_TAGS: Final = frozenset({1, 3})
+_ENCRYPTED_TAGS: Final = frozenset({9, 18, 20})
+_MAX_SESSIONS: Final = 64
+_MAX_SESSION_SIZE: Final = 1 << 12
+_MAX_MESSAGES: Final = 1000
+"""Armored messages looked for in one part."""
+_LONGEST_LINE: Final = 200
 _ENDS: Final = {
     b"MESSAGE": b"-----END PGP MESSAGE",
     b"SIGNED MESSAGE": b"-----END PGP SIGNATURE",
@@ -49,6 +57,8 @@ class Payload:
     armored: bool
     filename: str | None
     defects: tuple[str, ...] = ()
+    skipped: int = 0
+    """Armored messages that stand before it in the decoded part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +153,11 @@ def _among(entity: Entity, others: list[Entity]) -> bool:
 def data(payload: Payload, buffer: Buffer) -> Iterator[Bytes]:
     """Yield the OpenPGP data: transfer encoding undone, text around the armor left out."""
     entity = payload.entity
-    if entity.encoding in IDENTITY or (payload.start, payload.end) != (entity.body_start, entity.body_end):
+    is_part = (payload.start, payload.end) == (entity.body_start, entity.body_end)
+    if not is_part or (entity.encoding in IDENTITY and not payload.skipped):
         return slices(buffer, payload.start, payload.end)
     decoded = body(entity, buffer)
-    return _from_armor(decoded) if payload.armored else decoded
+    return _from_armor(decoded, payload.skipped) if payload.armored else decoded
 
 
 def signed_data(signed: Signed, buffer: Buffer) -> Iterator[Bytes]:
@@ -184,6 +195,40 @@ def looks_binary(head: bytes) -> bool:
         octets = (1, 2, 4, 0)[head[0] & 3]
     version = head[1 + octets] if len(head) > 1 + octets else 0
     return version in {1: (2, 3, 6), 3: (4, 5, 6), 18: (1, 2)}.get(tag, ())
+
+
+def looks_encrypted(head: bytes) -> bool:
+    """Tell whether session keys and then encrypted data stand there, so that no label is needed.
+
+    A sender may give encrypted data any name and type; other formats do not begin so (RFC 9580 4.2, 10.3).
+    """
+    at = found = 0
+    while at + 2 <= len(head) and found < _MAX_SESSIONS:
+        header = _header(head[at : at + 6])
+        if header is None:
+            return False
+        tag, octets, length = header
+        if tag in _ENCRYPTED_TAGS:
+            return found > 0
+        if tag not in _SESSION_TAGS or not 8 <= length <= _MAX_SESSION_SIZE or not looks_binary(head[at:]):
+            return False
+        at, found = at + octets + length, found + 1
+    return False
+
+
+def _header(data: bytes) -> tuple[int, int, int] | None:
+    """Return tag, size and length of a packet's header; how long a streamed packet is does not matter."""
+    first, size = data[0], data[1]
+    if not first & 0x80:
+        return None
+    if not first & 0x40:
+        octets = (1, 2, 4, 0)[first & 3]
+        return first >> 2 & 0x0F, 1 + octets, int.from_bytes(data[1 : 1 + octets], "big")
+    if size < 192 or 224 <= size < 255:
+        return first & 0x3F, 2, size
+    if size < 224:
+        return first & 0x3F, 3, (size - 192 << 8) + int.from_bytes(data[2:3], "big") + 192
+    return first & 0x3F, 6, int.from_bytes(data[2:6], "big")
 
 
 def _armor_type(head: bytes) -> bytes | None:
@@ -238,7 +283,7 @@ def _pgp_mime(entity: Entity, buffer: Buffer, payloads: list[Payload]) -> list[E
     for child in others:
         kind = _sniff(child, buffer)
         if kind in (b"binary", b"MESSAGE"):
-            payloads.append(_whole(Kind.PGP_MIME, child, kind, tuple(defects)))
+            payloads.extend(_messages(_whole(Kind.PGP_MIME, child, kind, tuple(defects)), buffer))
             return [*controls, child]
     leaf = next((child for child in others if not child.children), None)
     if encrypted and leaf is not None:  # let the OpenPGP engine say what is wrong with it
@@ -272,6 +317,8 @@ def _leaf(entity: Entity, buffer: Buffer, payloads: list[Payload], keys: list[En
     elif entity.content_type == "text/plain" and not name:
         _text(entity, buffer, payloads, keys)
     elif sniffed == b"MESSAGE" or (sniffed == b"binary" and (labelled or name.endswith(".asc"))):
+        payloads.extend(_messages(_whole(Kind.ATTACHMENT, entity, sniffed), buffer))
+    elif sniffed == b"binary" and looks_encrypted(content(entity, buffer, _HEAD)):
         payloads.append(_whole(Kind.ATTACHMENT, entity, sniffed))
     elif sniffed == b"SIGNED MESSAGE":
         payloads.append(_whole(Kind.CLEARSIGNED, entity, sniffed))
@@ -279,13 +326,22 @@ def _leaf(entity: Entity, buffer: Buffer, payloads: list[Payload], keys: list[En
         payloads.append(_whole(Kind.ATTACHMENT, entity, None, ("unrecognised-data",)))
 
 
+def _messages(first: Payload, buffer: Buffer) -> Iterator[Payload]:
+    """Yield a part's message, and those behind it where somebody put several into one part."""
+    yield first
+    if first.armored:
+        count = sum(kind == b"MESSAGE" for kind, _ in _armor_lines(body(first.entity, buffer)))
+        yield from (replace(first, skipped=number) for number in range(1, min(count, _MAX_MESSAGES)))
+
+
 def _text(entity: Entity, buffer: Buffer, payloads: list[Payload], keys: list[Entity]) -> None:
-    """Find armor in text; in encoded text only the first block is taken."""
+    """Find armor in text; of text signed in clear only the first is taken where it is encoded."""
     if entity.encoding not in IDENTITY:
         kind = _armor_type(content(entity, buffer, 1 << 20))
-        if kind in _ENDS:
-            mode = Kind.INLINE if kind == b"MESSAGE" else Kind.CLEARSIGNED
-            payloads.append(_whole(mode, entity, kind))
+        if kind == b"MESSAGE":
+            payloads.extend(_messages(_whole(Kind.INLINE, entity, kind), buffer))
+        elif kind in _ENDS:
+            payloads.append(_whole(Kind.CLEARSIGNED, entity, kind))
         elif kind == b"PUBLIC KEY BLOCK":
             keys.append(entity)
         return
@@ -306,18 +362,26 @@ def _text(entity: Entity, buffer: Buffer, payloads: list[Payload], keys: list[En
         payloads.append(Payload(mode, entity, hit, position, armored=True, filename=None, defects=defects))
 
 
-def _from_armor(chunks: Iterator[Bytes]) -> Iterator[Bytes]:
-    """Drop text before the first armor line."""
-    head = b""
-    started = False
+def _from_armor(chunks: Iterator[Bytes], skipped: int) -> Iterator[Bytes]:
+    """Drop what stands before an armored block: text, and as many messages as shall be skipped."""
+    lines = _armor_lines(chunks)
+    for kind, rest in lines:
+        if kind == b"MESSAGE" and skipped:
+            skipped -= 1
+        else:
+            yield from rest
+            return
+
+
+def _armor_lines(chunks: Iterator[Bytes]) -> Iterator[tuple[bytes, Iterator[bytes]]]:
+    """Yield the type of each block of armor, and all bytes from its first line on (ends the search)."""
+    held = b""
     for chunk in chunks:
-        if started:
-            yield chunk
-            continue
-        head += bytes(chunk)
-        match = _ARMOR.search(head)
-        if match is not None or len(head) > 2 * CHUNK:
-            started = True
-            yield head[match.start() :] if match else head
-    if not started and head:
-        yield head
+        held += bytes(chunk)
+        start = 0
+        for match in _ARMOR.finditer(held):
+            yield match[1], chain((held[match.start() :],), map(bytes, chunks))
+            start = match.end()
+        # the first line of a block may stand in two chunks
+        cut = max(start, held.rfind(b"\n", 0, max(0, len(held) - _LONGEST_LINE)) + 1)
+        held = held[cut:]

@@ -4,6 +4,7 @@ Nothing is copied but header blocks; bodies are decoded in chunks when asked for
 defects of an entity; only a mail whose outermost structure cannot be found is refused.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from types import MappingProxyType
 from typing import Final
 
 from radpost.errors import MIME_MALFORMED, RESOURCE_LIMIT, RadpostError
-from radpost.mime.coding import IDENTITY, Buffer, Bytes, binary_end, decode, find_all
+from radpost.mime.coding import IDENTITY, UUENCODE, Buffer, Bytes, binary_end, decode, find_all
 from radpost.mime.headers import Block, Headers, parse_block
 from radpost.mime.params import Structured, parse_structured
 
@@ -64,6 +65,23 @@ class Entity:
             stack.extend(reversed(entity.children))
 
 
+_BLANK_LINES: Final = re.compile(
+    rb"(?:[ \t]*+(?>\r*\n|\r))++"
+    rb"(?=(?:Content-[a-z-]+|MIME-Version|From|Date|Message-ID|Received|X-[!-9;-~]+)[ \t]*:)",
+    re.IGNORECASE,
+)
+_ALIASES: Final = MappingProxyType(
+    {
+        "": "7bit",
+        "b64": "base64",
+        "qp": "quoted-printable",
+        "quotedprintable": "quoted-printable",
+        "uue": UUENCODE,
+        "uuencode": UUENCODE,
+        "x-uue": UUENCODE,
+        "x-uuencode": UUENCODE,
+    }
+)
 _DEFAULT_LIMITS: Final = Limits()
 _TEXT: Final = Structured("text/plain", MappingProxyType({}))
 _MESSAGE: Final = Structured("message/rfc822", MappingProxyType({}))
@@ -75,10 +93,16 @@ def parse(buffer: Buffer, limits: Limits = _DEFAULT_LIMITS) -> Entity:
     Raises MIME_MALFORMED if the mail claims to be multipart and no part can be found, RESOURCE_LIMIT beyond
     the limits on depth, number of parts and size of headers.
     """
-    root = _Reader(buffer, limits).entity(0, len(buffer), 0, _TEXT)
+    root = _Reader(buffer, limits).entity(_beginning(buffer), len(buffer), 0, _TEXT)
     if root.is_multipart and not root.children:
         raise RadpostError(MIME_MALFORMED, "multipart without " + ", ".join(root.defects))
     return root
+
+
+def _beginning(buffer: Buffer) -> int:
+    """Return where a mail begins: some programs put blank lines before its header."""
+    found = _BLANK_LINES.match(bytes(buffer[:_NEAR]))
+    return found.end() if found else 0
 
 
 def body(entity: Entity, buffer: Buffer) -> Iterator[Bytes]:
@@ -206,12 +230,12 @@ def _content_type(headers: Headers, default: Structured, defects: list[str]) -> 
 
 
 def _encoding(headers: Headers, defects: list[str]) -> str:
-    value = parse_structured(headers.get("Content-Transfer-Encoding") or "7bit").value
+    text = parse_structured(headers.get("Content-Transfer-Encoding") or "7bit").value
+    value = text.strip().strip('"').strip()  # a token (RFC 2045 6.1), that some put in quotes
     if value in ("base64", "quoted-printable") or value in IDENTITY:
         return value
-    aliases = {"b64": "base64", "quotedprintable": "quoted-printable", "qp": "quoted-printable", "": "7bit"}
-    if value in aliases:
-        return aliases[value]
+    if value in _ALIASES:
+        return _ALIASES[value]
     defects.append("unknown-encoding")
     return value
 

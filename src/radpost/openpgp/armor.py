@@ -2,8 +2,8 @@
 
 The writer is strict: 76 columns, the most that RFC 4880 6.3 allows, because mail servers pay by the line;
 CRLF; always a CRC-24 (RFC 4880 6.1), because GnuPG 2.2 refuses armor without it. The reader is tolerant of
-what mail systems do: LF or CRLF, any line length, trailing blanks, comments, no CRC. A wrong CRC is an error:
-nothing that came changed is believed.
+what mail systems do: any line end, any line length, blanks around lines, comments, no CRC. A wrong CRC is an
+error: nothing that came changed is believed.
 """
 
 import re
@@ -29,8 +29,11 @@ _READ = 1 << 18
 _MAX_HEADER = 1 << 14
 _BEGIN = b"-----BEGIN PGP "
 _BEGIN_LINE = re.compile(
-    rb"(?:\A(?:\xef\xbb\xbf)?|\n)[ \t]*-----BEGIN PGP ([A-Z0-9 ,/]{1,40})-----[ \t]*\r?\n"
+    rb"(?:\A(?:\xef\xbb\xbf)?|[\r\n])[ \t]*-----BEGIN PGP ([A-Z0-9 ,/]{1,40})-----[ \t]*(?>\r*\n|\r)"
 )
+_LINE_END = re.compile(rb"\r*\n|\r(?=[^\r\n])")
+"""Also bare CR, and CR CR LF, which systems make that take a CRLF for text."""
+_CRC_LINE = re.compile(rb"(?:\A|[\r\n])[ \t]*(=[^ \t\r\n]{4})[ \t\r\n]*\Z")
 _BLANKS = b" \t\r\n"
 
 MESSAGE = "MESSAGE"
@@ -203,17 +206,15 @@ class ArmorReader:
     def _headers_end(self, text: bytes, at: int) -> int | None:
         """Return where the body starts: behind the blank line (RFC 4880 6.2), if it is there already."""
         self.headers = []
-        while True:
-            end = text.find(b"\n", at)
-            if end < 0:
-                return None
-            line = text[at:end].strip(_BLANKS)
+        while (end := _LINE_END.search(text, at)) is not None:
+            line = text[at : end.start()].strip(_BLANKS)
             if not line:
-                return end + 1
+                return end.end()
             if b":" not in line:
                 return at  # some writers leave the blank line out
             self.headers.append(line)
-            at = end + 1
+            at = end.end()
+        return None
 
     def _tail(self, end: int) -> tuple[bytes, bytes]:
         """Read up to the last line; return the rest of the body and what stands behind it."""
@@ -231,12 +232,8 @@ class ArmorReader:
         self.tail = self._pending[last:]
         body = self._pending[:closing]
         # the CRC is the last line that begins with "="; before it there may be padding
-        crc_at = body.rfind(b"\n=") + 1
-        if crc_at and len(body[crc_at:].strip(_BLANKS)) == 5:
-            return body[:crc_at], body[crc_at:].strip(_BLANKS)
-        if body.strip(_BLANKS).startswith(b"=") and len(body.strip(_BLANKS)) == 5:
-            return b"", body.strip(_BLANKS)
-        return body, b""
+        crc = _CRC_LINE.search(body, max(0, len(body) - 200))
+        return (body, b"") if crc is None else (body[: crc.start(1)], crc[1])
 
     def _check(self, crc: bytes) -> None:
         if not crc:

@@ -134,3 +134,22 @@ def test_find_over_windows() -> None:
         assert find(data, b"needle", offset + 1, len(data)) == -1
     twice = b"aaaa" + b"b" * 300_000 + b"aa"
     assert list(find_all(twice, b"aa", 0, len(twice))) == [0, 1, 2, 300_004]
+
+
+@pytest.mark.parametrize("size", [0, 1, 44, 45, 46, 3000])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("chunk", [17, 1 << 19])
+def test_uuencode(monkeypatch: pytest.MonkeyPatch, size: int, end: bytes, chunk: int) -> None:
+    """As POSIX uuencode writes it, also where a transport has cut blanks off the lines."""
+    monkeypatch.setattr(coding, "CHUNK", chunk)
+    data = bytes(range(256)) * 12
+    lines = [
+        binascii.b2a_uu(data[:size][at : at + 45]).rstrip(b"\n").rstrip(b" ") for at in range(0, size, 45)
+    ]
+    text = end.join([b"Dear colleague", b"begin 644 ct.dcm", *lines, b"`", b"end", b"", b"bye"])
+    assert b"".join(coding.decode(text, 0, len(text), "x-uuencode")) == data[:size]
+
+
+def test_inv8_damaged_uuencode_is_no_crash() -> None:
+    text = b"begin 644 x\n" + bytes(range(256)) * 40
+    assert isinstance(b"".join(coding.decode(text, 0, len(text), "x-uuencode")), bytes)

@@ -131,13 +131,37 @@ def test_attachments(name: str, inner: str | None) -> None:
     assert (payload.kind, payload.filename, content) == (Kind.ATTACHMENT, inner, ARMOR)
 
 
-def test_binary_attachment_needs_a_label() -> None:
+def test_binary_attachment_needs_a_label_or_a_convincing_beginning() -> None:
     encoded = base64.encodebytes(BINARY)
     more = "Content-Transfer-Encoding: base64"
     mail = _mail("multipart/mixed", _part('application/octet-stream; name="a.dcm"', encoded, more))
     assert _found(mail).payloads == ()
     mail = _mail("multipart/mixed", _part('application/octet-stream; name="a.dcm.pgp"', encoded, more))
     assert _only(mail)[1] == BINARY
+    whole = bytes.fromhex("c10c03") + bytes(11) + bytes.fromhex("d2ff0000100001") + bytes(50)
+    mail = _mail("multipart/mixed", _part("application/octet-stream", base64.encodebytes(whole), more))
+    payload, content = _only(mail)
+    assert (payload.kind, content) == (Kind.ATTACHMENT, whole)
+
+
+@pytest.mark.parametrize("kind", ["pgp-mime", "attachment", "text"])
+@pytest.mark.parametrize("encoding", ["7bit", "base64"])
+def test_several_messages_in_one_part_are_all_found(kind: str, encoding: str) -> None:
+    """Nothing is lost because somebody put two messages where one should be."""
+    messages = [ARMOR.replace(b"\r\n\r\n", b"\r\nComment: %d\r\n\r\n" % number) for number in range(3)]
+    text = b"words\r\n".join(messages)
+    raw = text if encoding == "7bit" else base64.encodebytes(text)
+    more = f"Content-Transfer-Encoding: {encoding}"
+    if kind == "pgp-mime":
+        mail = _mail("multipart/encrypted", _VERSION, _part("application/octet-stream", raw, more))
+    elif kind == "attachment":
+        mail = _mail("multipart/mixed", _part('application/octet-stream; name="a.pgp"', raw, more))
+    else:
+        mail = _part("text/plain", raw, more)
+    found = _found(mail)
+    assert len(found.payloads) == 3
+    for payload, message in zip(found.payloads, messages, strict=True):
+        assert b"".join(pgp.data(payload, mail)).startswith(message.rstrip())
 
 
 def test_junk_in_an_attachment_called_pgp_is_not_lost() -> None:
@@ -247,3 +271,22 @@ def test_strip_suffix() -> None:
 def test_binary_openpgp_by_its_first_packet(head: bytes, is_openpgp: bool) -> None:
     """RFC 9580 4.2."""
     assert pgp.looks_binary(head) is is_openpgp
+
+
+@pytest.mark.parametrize(
+    ("head", "is_encrypted"),
+    [
+        ("c10c03" + "00" * 11 + "d200", True),
+        ("840c03" + "00" * 11 + "d2ff0000100001", True),
+        ("c10c03" + "00" * 11 + "c10c03" + "00" * 11 + "d4ff00001000", True),
+        ("c30d04" + "00" * 12 + "c900", True),
+        ("c10c03" + "00" * 11 + "cb00", False),
+        ("c10c03" + "00" * 11, False),
+        ("c10203ff" + "d200", False),
+        ("d2ff0000100001", False),
+        ("ffd8ffe000104a464946", False),
+        ("", False),
+    ],
+)
+def test_encrypted_data_are_known_without_a_label(head: str, is_encrypted: bool) -> None:
+    assert pgp.looks_encrypted(bytes.fromhex(head)) is is_encrypted

@@ -159,7 +159,9 @@ def test_filename_of_the_disposition_goes_first() -> None:
         ("BASE64", "base64", ()),
         (" Quoted-Printable (x)", "quoted-printable", ()),
         ("binary;", "binary", ()),
-        ("x-uuencode", "x-uuencode", ("unknown-encoding",)),
+        ('"BASE64" (x)', "base64", ()),
+        ("X-UUE", "x-uuencode", ()),
+        ("x-gzip64", "x-gzip64", ("unknown-encoding",)),
         ("", "7bit", ()),
     ],
 )
@@ -226,3 +228,16 @@ def test_a_header_longer_than_the_first_window() -> None:
     fields = b"".join(b"X-%d: %s\r\n" % (number, b"z" * 90) for number in range(100))
     found = parse(fields + b"\r\nbody")
     assert (len(found.headers), found.size) == (100, 4)
+
+
+@pytest.mark.parametrize("blank", [b"\r\n", b"\n\n", b" \t\r\n\r", b"\r\r\n"])
+def test_blank_lines_before_the_header_are_skipped(blank: bytes) -> None:
+    mail = blank + b"Content-Type: text/html\r\n\r\nbody"
+    root = parse(mail)
+    assert (root.content_type, b"".join(body(root, mail))) == ("text/html", b"body")
+
+
+def test_a_body_without_header_keeps_its_blank_lines() -> None:
+    mail = b"\r\n\r\nDear colleague: hello\r\n"
+    root = parse(mail)
+    assert (root.content_type, b"".join(body(root, mail))) == ("text/plain", mail[2:])

@@ -59,7 +59,7 @@ def test_written_armor_is_what_the_standard_asks(size: int) -> None:
 @given(
     data=st.binary(max_size=400),
     width=st.integers(1, 120),
-    end=st.sampled_from([b"\n", b"\r\n", b" \t\r\n"]),
+    end=st.sampled_from([b"\n", b"\r\n", b" \t\r\n", b"\r", b"\r\r\n", b"\r\n \t"]),
     crc=st.booleans(),
     headers=st.sampled_from([[], [b"Version: x"], [b"Comment: a = b - c", b"Hash: SHA256"]]),
     around=st.booleans(),
