@@ -166,6 +166,7 @@ def test_filename_of_the_disposition_goes_first() -> None:
     ],
 )
 def test_encodings(text: str, encoding: str, defects: tuple[str, ...]) -> None:
+    """RFC 2045 6.1."""
     """RFC 2045 6.4."""
     root = parse(f"Content-Transfer-Encoding: {text}\n\n".encode())
     assert (root.encoding, root.defects) == (encoding, defects)
