@@ -83,7 +83,8 @@ def parse_dsn(root: Entity, buffer: Buffer) -> Dsn | None:
     if status is None:
         return _free_text(root, buffer)
     raw = content(status, buffer, _LIMIT).strip(b"\r\n")
-    groups = [parse_block(group, complete=True).headers for group in _GROUPS.split(raw)]
+    split = _GROUPS.split(raw, _MAX_RECIPIENTS)
+    groups = [parse_block(group, complete=True).headers for group in split]
     about = groups[0] if groups else Headers()  # RFC 3464 2.2
     recipients = [_recipient(group) for group in groups if _is_recipient(group)][:_MAX_RECIPIENTS]
     ids = tuple(dict.fromkeys(_returned_ids(root, buffer)))
@@ -244,9 +245,11 @@ def _free_text(root: Entity, buffer: Buffer) -> Dsn | None:
     ids = [*_returned_ids(root, buffer), *_ID_LINE.findall(returned)]
     answered = root.headers.get("In-Reply-To") or root.headers.get("References") or ""
     ids = ids or list(message_ids(answered))
+    whole = classify(None, " ".join(report[:8000].split())[:4000])
+    named = addresses[:_MAX_RECIPIENTS] or ("",)
     return Dsn(
         rfc3464=False,
-        recipients=tuple(_free_recipient(item, report) for item in addresses[:_MAX_RECIPIENTS] or ("",)),
+        recipients=tuple(_free_recipient(item, report, whole) for item in named),
         original_message_id=ids[-1] if ids else None,
         message_ids=tuple(dict.fromkeys(ids)),
         envid=None,
@@ -267,11 +270,13 @@ def _other_addresses(report: str, headers: Headers) -> list[str]:
     return [item for item in found if item.lower() not in known and not _DAEMON.match(item)]
 
 
-def _free_recipient(recipient: str, report: str) -> RecipientStatus:
+def _free_recipient(recipient: str, report: str, whole: BounceClass) -> RecipientStatus:
+    """Read what stands behind an address; where that says nothing, what the whole report says counts."""
     start = report.find(recipient) if recipient else -1
-    paragraph = report[start + len(recipient) :].strip("\n :").split("\n\n")[0] if start >= 0 else ""
+    behind = start + len(recipient)
+    paragraph = report[behind : behind + 4000].strip("\n :").split("\n\n")[0] if start >= 0 else ""
     diagnostic = " ".join(paragraph.split())[:1000]
     kind = classify(None, diagnostic)
     if kind is BounceClass.OTHER:
-        kind = classify(None, " ".join(report.split())[:4000])
+        kind = whole
     return RecipientStatus(recipient or None, None, None, None, None, diagnostic, kind)

@@ -14,6 +14,8 @@ from radpost.errors import RESOURCE_LIMIT, RadpostError
 from radpost.mime.params import Structured, decode_words, parse_structured
 
 MAX_FIELDS: Final = 2000
+_MAX_GROUPS: Final = 64
+"""Colons and parentheses in an address field: the standard library descends for each of them."""
 
 LINE_END: Final = rb"(?>\r*\n|\r)"
 """One line end: CRLF, LF, CR, and the ``CR CR LF`` of broken text-mode conversions."""
@@ -22,7 +24,8 @@ _LINE_END: Final = re.compile(LINE_END)
 _END_OF_BLOCK: Final = re.compile(b"(" + LINE_END + b")" + LINE_END)
 _LINES: Final = re.compile(rb"(?>[^\r\n]*)(?:" + LINE_END + rb"|\Z)")
 _FIELD: Final = re.compile(rb"([!-9;-~]+)[ \t]*:")
-_MESSAGE_ID: Final = re.compile(r"<[^<>]{1,900}>")
+_MESSAGE_ID: Final = re.compile(r"<[^<>\x00-\x08\x0a-\x1f\x7f]{1,900}>")
+"""Without control characters, which no answer could repeat; a tab may come of folding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,8 @@ class Headers:
 
     def addresses(self, name: str) -> tuple[str, ...]:
         """Return the addr-specs of all fields of that name, without display names (RFC 5322 3.4)."""
-        pairs = getaddresses(list(self.get_all(name)))
+        values = (value for value in self.get_all(name) if value.count(":") + value.count("(") <= _MAX_GROUPS)
+        pairs = getaddresses(list(values))
         return tuple(address.strip() for _name, address in pairs if "@" in address)
 
     def date(self, name: str = "Date") -> datetime | None:

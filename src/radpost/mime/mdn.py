@@ -190,7 +190,7 @@ def parse_mdn(root: Entity, buffer: Buffer) -> Mdn | None:
         raise RadpostError(MDN_INVALID, "no disposition")
     return Mdn(
         disposition=parse_disposition(disposition),
-        original_message_id=next(iter(message_ids(fields.get("Original-Message-ID") or "")), None),
+        original_message_id=_original(fields),
         final_recipient=address(fields.get("Final-Recipient")),
         original_recipient=address(fields.get("Original-Recipient")),
         reporting_ua=fields.text("Reporting-UA"),
@@ -200,6 +200,13 @@ def parse_mdn(root: Entity, buffer: Buffer) -> Mdn | None:
         fields=fields,
         entity=entity,
     )
+
+
+def _original(fields: Headers) -> str | None:
+    """Return the id of the mail a receipt is about; an 8-bit one can only be repeated as encoded words."""
+    written = message_ids(fields.get("Original-Message-ID") or "")
+    found = written or message_ids(fields.text("Original-Message-ID") or "")
+    return found[0] if found else None
 
 
 def reported(root: Entity) -> Iterator[Entity]:

@@ -3,9 +3,12 @@
 import base64
 import binascii
 import codecs
+import encodings
+import pkgutil
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from encodings import aliases
 from types import MappingProxyType
 from typing import Final
 
@@ -17,6 +20,14 @@ _SECTION: Final = re.compile(r"^([^*]+)(?:\*(\d{1,4}))?(\*)?$")
 _TOKEN_END: Final = re.compile(r"[;\s(]")
 _SLOW_CHARSETS: Final = frozenset({"idna", "punycode"})
 """Codecs of Python that are no character sets and need quadratic time."""
+_CHARSETS: Final = frozenset(
+    {
+        *aliases.aliases,
+        *aliases.aliases.values(),
+        *(module.name for module in pkgutil.iter_modules(encodings.__path__)),
+    }
+)
+"""Names that Python knows. It remembers for ever each other name that it is asked for, and each spelling."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +41,10 @@ class Structured:
 
 def decode_charset(data: bytes, charset: str) -> str:
     """Decode ``data`` by a charset that a stranger named; never fails, and the text can be written again."""
+    name = encodings.normalize_encoding(charset[:80].strip().strip("\"'").lower())
     try:
-        codec = codecs.lookup(charset.strip().strip("\"'").lower())
-        if codec.name not in _SLOW_CHARSETS:
+        codec = codecs.lookup(name) if name in _CHARSETS or name.replace(".", "_") in _CHARSETS else None
+        if codec is not None and codec.name not in _SLOW_CHARSETS:
             text = data.decode(codec.name)  # refuses codecs that are no charsets
             text.encode("utf-8")  # unicode_escape and utf-7 can make lone surrogates
             return text

@@ -100,10 +100,10 @@ def split(buffer: Buffer, limit: int, header: FragmentHeader) -> tuple[Cut, ...]
         if end < size:
             # RFC 2046 5.2.2.2: only at line boundaries
             tail = bytes(buffer[max(start, end - 1100) : end])
-            line_end = tail.rfind(b"\r\n")
-            if line_end < 0:
+            joint = _joint(tail)
+            if joint < 0:
                 raise RadpostError(MIME_MALFORMED, "a line of more than 998 characters cannot be split")
-            end += line_end + 2 - len(tail)
+            end += joint - len(tail)
         ranges.append((start, end))
         start = end
     if len(ranges) > MAX_FRAGMENTS:
@@ -112,6 +112,20 @@ def split(buffer: Buffer, limit: int, header: FragmentHeader) -> tuple[Cut, ...]
         Cut(number, len(ranges), header.write(number, len(ranges)), *bounds)
         for number, bounds in enumerate(ranges, 1)
     )
+
+
+def _joint(tail: bytes) -> int:
+    """Return where to cut: behind the last line end, and before empty lines where it can be.
+
+    An empty line at the end of a fragment looks like one that a mail server added there.
+    """
+    line_end = tail.rfind(b"\r\n")
+    if line_end < 0:
+        return -1
+    end = line_end + 2
+    while tail.endswith(b"\r\n\r\n", 0, end):
+        end -= 2
+    return end if end > 2 else line_end + 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from enum import Enum
 from itertools import chain
 from typing import Final
 
+from radpost.errors import RESOURCE_LIMIT, RadpostError
 from radpost.mime.coding import IDENTITY, Buffer, Bytes, find, find_all, slices
 from radpost.mime.folding import Fields, block, parameters
 from radpost.mime.reader import Entity, body, content
@@ -27,6 +28,8 @@ _MAX_SESSION_SIZE: Final = 1 << 12
 _MAX_MESSAGES: Final = 1000
 """Armored messages looked for in one part."""
 _LONGEST_LINE: Final = 200
+MAX_PAYLOADS: Final = 10_000
+"""Armored messages in one mail; a mail of ours has one."""
 _ENDS: Final = {
     b"MESSAGE": b"-----END PGP MESSAGE",
     b"SIGNED MESSAGE": b"-----END PGP SIGNATURE",
@@ -124,6 +127,8 @@ def find_openpgp(root: Entity, buffer: Buffer) -> Found:
     Known: PGP/MIME, also turned into multipart/mixed by a mail server, with wrong labels, with
     ``Version : 1``, with its data part re-encoded; armor in text or as the body; attachments .pgp, .gpg and
     .asc; multipart/signed. A message that a report returns (RFC 6522 3) is not looked into.
+
+    Raises RESOURCE_LIMIT where there are more messages than any sender has reason for.
     """
     payloads: list[Payload] = []
     signed: list[Signed] = []
@@ -142,7 +147,9 @@ def find_openpgp(root: Entity, buffer: Buffer) -> Found:
             taken = _pgp_mime(entity, buffer, payloads)
         elif not entity.children:
             _leaf(entity, buffer, payloads, keys)
-        stack.extend(child for child in reversed(entity.children) if not _among(child, taken))
+            _bounded(payloads)
+        done = {id(child) for child in taken}
+        stack.extend(child for child in reversed(entity.children) if id(child) not in done)
     return Found(tuple(payloads), tuple(signed), tuple(keys))
 
 
@@ -279,7 +286,8 @@ def _pgp_mime(entity: Entity, buffer: Buffer, payloads: list[Payload]) -> list[E
         defects.append("not-two-parts")
     if not controls:
         defects.append("no-version-part")
-    others = [child for child in entity.children if not _among(child, controls)]
+    known = {id(child) for child in controls}
+    others = [child for child in entity.children if id(child) not in known]
     for child in others:
         kind = _sniff(child, buffer)
         if kind in (b"binary", b"MESSAGE"):
@@ -360,6 +368,12 @@ def _text(entity: Entity, buffer: Buffer, payloads: list[Payload], keys: list[En
         position = entity.body_end if end < 0 else min(entity.body_end, end + len(end_line) + 5)
         mode = Kind.INLINE if kind == b"MESSAGE" else Kind.CLEARSIGNED
         payloads.append(Payload(mode, entity, hit, position, armored=True, filename=None, defects=defects))
+        _bounded(payloads)
+
+
+def _bounded(payloads: list[Payload]) -> None:
+    if len(payloads) > MAX_PAYLOADS:
+        raise RadpostError(RESOURCE_LIMIT, f"more than {MAX_PAYLOADS} armored messages")
 
 
 def _from_armor(chunks: Iterator[Bytes], skipped: int) -> Iterator[Bytes]:

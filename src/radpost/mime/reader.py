@@ -28,6 +28,11 @@ class Limits:
     depth: int = 32
     parts: int = 10_000
     header_size: int = 256 * 1024
+    """Of one part; all of them together are bounded as well, for they are held in memory."""
+    headers_size: int = 16 << 20
+    fields: int = 100_000
+    near_misses: int = 1_000_000
+    """How often a boundary may stand where it delimits nothing: each costs a look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +138,9 @@ class _Reader:
         self.buffer = buffer
         self.limits = limits
         self.parts = 0
+        self.headers_size = 0
+        self.fields = 0
+        self.near_misses = 0
 
     def _step(self, depth: int) -> None:
         self.parts += 1
@@ -140,6 +148,26 @@ class _Reader:
             raise RadpostError(RESOURCE_LIMIT, f"more than {self.limits.parts} parts")
         if depth > self.limits.depth:
             raise RadpostError(RESOURCE_LIMIT, f"parts nested deeper than {self.limits.depth}")
+
+    def _kept(self, block: Block) -> Block:
+        """Count a header block that is kept."""
+        self.headers_size += block.size
+        self.fields += len(block.headers)
+        if self.headers_size > self.limits.headers_size:
+            raise RadpostError(
+                RESOURCE_LIMIT, f"headers of more than {self.limits.headers_size} bytes together"
+            )
+        if self.fields > self.limits.fields:
+            raise RadpostError(RESOURCE_LIMIT, f"more than {self.limits.fields} header fields together")
+        return block
+
+    def _missed(self) -> None:
+        """Count a line that looked like a delimiter."""
+        self.near_misses += 1
+        if self.near_misses > self.limits.near_misses:
+            raise RadpostError(
+                RESOURCE_LIMIT, f"more than {self.limits.near_misses} lines that look like delimiters"
+            )
 
     def _block(self, start: int, end: int) -> Block:
         """Read a header block: first in a window that most fit in, then in the largest one allowed."""
@@ -157,7 +185,7 @@ class _Reader:
     def entity(self, start: int, end: int, depth: int, default: Structured) -> Entity:
         """Read the entity that fills ``buffer[start:end]``."""
         self._step(depth)
-        block = self._block(start, end)
+        block = self._kept(self._block(start, end))
         defects = list(block.defects)
         kind = _content_type(block.headers, default, defects)
         encoding = _encoding(block.headers, defects)
@@ -198,7 +226,7 @@ class _Reader:
         children: list[Entity] = []
         part_start: int | None = None
         closed = False
-        for line_start, line_end, final in _delimiters(self.buffer, boundary, start, end):
+        for line_start, line_end, final in self._delimiters(boundary, start, end):
             if part_start is not None:
                 part_end = max(part_start, _before_line_end(self.buffer, part_start, line_start))
                 children.append(self.entity(part_start, part_end, depth + 1, default))
@@ -213,6 +241,27 @@ class _Reader:
         elif not closed:
             defects.append("missing-final-boundary")
         return tuple(children)
+
+    def _delimiters(self, boundary: str, start: int, end: int) -> Iterator[tuple[int, int, bool]]:
+        """Yield (start of line, start of next line, is final) of each delimiter line."""
+        buffer = self.buffer
+        needle = b"--" + boundary.rstrip(" ").encode("utf-8")
+        for hit in find_all(buffer, needle, start, end):
+            position = hit + len(needle)
+            if hit > start and bytes(buffer[hit - 1 : hit]) not in (b"\n", b"\r"):
+                self._missed()
+                continue
+            tail = bytes(buffer[position : min(end, position + 256)])
+            final = tail.startswith(b"--") and not _is_padding(tail)
+            rest = tail[2:] if final else tail
+            if not _is_padding(rest):
+                self._missed()
+                continue
+            after = rest.lstrip(b" \t")
+            skipped = len(tail) - len(after)
+            skipped += 2 if after.startswith(b"\r\n") else min(1, len(after))
+            position += skipped + (2 if final else 0)
+            yield hit, position, final
 
 
 def _content_type(headers: Headers, default: Structured, defects: list[str]) -> Structured:
@@ -244,25 +293,6 @@ def _filename(kind: Structured, disposition: Structured | None) -> str | None:
     """Name a file as RFC 2183 2.3 says, else by the old ``name`` of the type; never safe for a disk as is."""
     names = (disposition.params.get("filename") if disposition else None, kind.params.get("name"))
     return next((name for name in names if name), None)
-
-
-def _delimiters(buffer: Buffer, boundary: str, start: int, end: int) -> Iterator[tuple[int, int, bool]]:
-    """Yield (start of line, start of next line, is final) of each delimiter line."""
-    needle = b"--" + boundary.rstrip(" ").encode("utf-8")
-    for hit in find_all(buffer, needle, start, end):
-        position = hit + len(needle)
-        if hit > start and bytes(buffer[hit - 1 : hit]) not in (b"\n", b"\r"):
-            continue
-        tail = bytes(buffer[position : min(end, position + 256)])
-        final = tail.startswith(b"--") and not _is_padding(tail)
-        rest = tail[2:] if final else tail
-        if not _is_padding(rest):
-            continue
-        after = rest.lstrip(b" \t")
-        skipped = len(tail) - len(after)
-        skipped += 2 if after.startswith(b"\r\n") else min(1, len(after))
-        position += skipped + (2 if final else 0)
-        yield hit, position, final
 
 
 def _is_padding(rest: bytes) -> bool:

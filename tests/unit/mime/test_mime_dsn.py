@@ -185,3 +185,13 @@ def test_ordinary_mails_are_no_bounces(mail: bytes) -> None:
 def test_inv8_hostile_text_takes_linear_time(text: bytes) -> None:
     _dsn(b"X-Failed-Recipients: q@q\nFrom: mailer-daemon@x\nSubject: Undeliverable\n\n" + text)
     _dsn(b"From: mailer-daemon@x\nSubject: Undeliverable\n\nfollowing address failed\n" + text)
+
+
+def test_inv8_recipients_without_end_are_cut_off() -> None:
+    """As many as the largest list that a server reports on; each is looked at once."""
+    groups = b"Reporting-MTA: dns; x\n\n" + b"Final-Recipient: a@b\n\n" * 5000
+    assert len(_dsn(_report(groups)).recipients) == 1000
+    mail = b"X-Failed-Recipients: " + b"a@b.example," * 20_000 + b"\n\n" + b"mailbox is full\n" * 10_000
+    found = _dsn(mail)
+    assert len(found.recipients) == 1000
+    assert found.kind is BounceClass.MAILBOX_FULL

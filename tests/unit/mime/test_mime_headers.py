@@ -1,6 +1,7 @@
 """Header blocks, parameters and encoded words, as liberal as the field needs them."""
 
 import email.policy
+import encodings
 from datetime import UTC, datetime
 from email.parser import BytesHeaderParser
 
@@ -103,6 +104,22 @@ def test_date_without_zone_is_utc() -> None:
     assert found == datetime(2026, 2, 12, 5, 59, 17, tzinfo=UTC)
 
 
+@pytest.mark.parametrize("text", [":" * 5000, "a:" * 5000, "(" * 5000, "x (" * 3000])
+def test_inv8_address_fields_that_nest_without_end_name_nobody(text: str) -> None:
+    headers = parse_block(
+        f"From: {text}\r\nTo: {text}\r\nTo: c@d.example\r\n".encode(), complete=True
+    ).headers
+    assert headers.addresses("From") == ()
+    assert headers.addresses("To") == ("c@d.example",)
+
+
+@pytest.mark.parametrize("sign", ["\0", "\x0b", "\x1b", "\x7f"])
+def test_inv10_an_id_with_control_characters_is_none(sign: str) -> None:
+    """No answer could repeat it, and a receipt that cannot be written would be tried for ever."""
+    block = parse_block(f"Message-ID: <a{sign}b@c.example>\r\n".encode(), complete=True)
+    assert block.headers.message_id() is None
+
+
 def test_message_ids_keep_odd_inner_text() -> None:
     """RFC 5322 3.6.4."""
     assert message_ids("<a@b>\t(x) <c d@e>") == ("<a@b>", "<c d@e>")
@@ -173,6 +190,26 @@ def test_decoded_text_can_always_be_written() -> None:
 def test_inv8_codecs_that_are_no_charsets_and_slow_are_not_used() -> None:
     assert decode_charset(b"xn--mnchen-3ya", "IDNA") == "xn--mnchen-3ya"
     assert decode_charset(b"mnchen-3ya", "Punycode") == "mnchen-3ya"
+
+
+def test_inv8_invented_charsets_leave_nothing_behind() -> None:
+    """Python remembers each name of a codec that it was ever asked for, and each spelling of those it has."""
+    known = vars(encodings)["_cache"]
+    decode_charset(b"x", "utf-8")
+    before = len(known)
+    for number in range(1, 50):
+        decode_charset(b"x", f"nothing-{number}")
+        decode_charset(b"x", "utf" + "-" * number + "8")
+        decode_charset(b"x", "a" * 100_000 + str(number))
+    assert len(known) == before
+
+
+@pytest.mark.parametrize(
+    "name", ["UTF-8", "iso-8859-15", "windows-1252", "ANSI_X3.4-1968", "koi8-r", '"latin1"']
+)
+def test_charsets_of_the_field_are_known(name: str) -> None:
+    assert decode_charset(b"a\xc3\xa4" if "8-15" in name else b"a", name)[0] == "a"
+    assert decode_charset("Ж".encode("koi8-r"), "koi8-r") == "Ж"
 
 
 @pytest.mark.parametrize("charset", ["rot13", "zip", "idna", "punycode", "hex", "no\0such", "", "x" * 500])

@@ -2,6 +2,7 @@
 
 import email
 import email.policy
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.message import EmailMessage
 
@@ -165,3 +166,12 @@ def test_inv9_receipt_returned_by_a_bounce_is_no_receipt() -> None:
 
 def test_ordinary_mail_is_no_receipt() -> None:
     assert parse_mdn(parse(b"Subject: x\n\nDisposition: displayed"), b"") is None
+
+
+def test_an_8bit_id_is_repeated_in_encoded_words_and_read_again() -> None:
+    receipt = replace(_receipt(), original_message_id="<größe@example.org>")
+    mail = _mail(receipt)
+    assert mail.isascii()
+    found = parse_mdn(parse(mail), mail)
+    assert found is not None
+    assert found.original_message_id == "<größe@example.org>"

@@ -106,6 +106,22 @@ def test_fragments_repeat_the_set_and_ask_for_no_receipt() -> None:
     assert repeated(parse(mail).headers) == SET
 
 
+def test_split_does_not_cut_behind_empty_lines() -> None:
+    """An empty line at the end of every fragment would be taken for one that the mail path added."""
+    mail = _mail(0) + b"".join(b"%07d %s\r\n\r\n" % (number, b"x" * 60) for number in range(1000))
+    cuts = split(mail, 8192, _header())
+    assert len(cuts) > 5
+    assert not any(_sent(cut, mail).endswith(b"\r\n\r\n") for cut in cuts[:-1])
+    joined = b"".join(assemble([_fragment(_sent(cut, mail)) for cut in cuts]).chunks())
+    assert joined[parse(joined).body_start :] == mail[parse(mail).body_start :]
+
+
+def test_split_cuts_between_empty_lines_where_there_is_nothing_else() -> None:
+    mail = _mail(0) + b"\r\n" * 10_000
+    cuts = split(mail, 8192, _header())
+    assert sum(cut.end - cut.start for cut in cuts) == len(mail)
+
+
 def test_split_needs_room_and_lines() -> None:
     """RFC 2046 5.2.2.2."""
     with pytest.raises(ValueError, match="too small"):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from radpost.errors import RESOURCE_LIMIT, RadpostError
 from radpost.mime import pgp
 from radpost.mime.pgp import Found, Kind, data, envelope, find_openpgp, signed_data, strip_suffix
 from radpost.mime.reader import parse
@@ -290,3 +291,14 @@ def test_binary_openpgp_by_its_first_packet(head: bytes, is_openpgp: bool) -> No
 )
 def test_encrypted_data_are_known_without_a_label(head: str, is_encrypted: bool) -> None:
     assert pgp.looks_encrypted(bytes.fromhex(head)) is is_encrypted
+
+
+def test_inv8_armor_without_end_in_text_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pgp, "MAX_PAYLOADS", 10)
+    armor = b"-----BEGIN PGP MESSAGE-----\n-----END PGP MESSAGE-----\n"
+    assert len(_found(b"Subject: x\n\n" + armor * 10).payloads) == 10
+    encoded = b"Content-Transfer-Encoding: base64\n\n" + base64.encodebytes(armor * 11)
+    for mail in (b"Subject: x\n\n" + armor * 11, encoded):
+        with pytest.raises(RadpostError) as caught:
+            _found(mail)
+        assert caught.value.reason is RESOURCE_LIMIT

@@ -121,6 +121,26 @@ def test_inv8_near_boundaries_take_linear_time() -> None:
     assert len(parse(mail).children) == 1
 
 
+def test_inv8_lines_like_delimiters_are_counted_over_all_levels() -> None:
+    inner = b"Content-Type: multipart/mixed; boundary=bb\n\n" + b"--bbb\n" * 60 + b"\n--bb\n\n\n--bb--\n"
+    mail = b"Content-Type: multipart/mixed; boundary=b\n\n--b\n" + inner + b"\n--b--\n"
+    assert len(list(parse(mail, Limits(near_misses=130)).walk())) == 3
+    with pytest.raises(RadpostError, match="look like delimiters") as caught:
+        parse(mail, Limits(near_misses=100))
+    assert caught.value.reason is RESOURCE_LIMIT
+
+
+def test_inv8_headers_of_all_parts_together_are_bounded() -> None:
+    """They are held in memory, some hundred bytes for the shortest field."""
+    part = b"--b\n" + b"a:\n" * 90 + b"\n\n"
+    mail = b"Content-Type: multipart/mixed; boundary=b\n\n" + part * 10 + b"--b--\n"
+    assert len(parse(mail, Limits(fields=901)).children) == 10
+    for limits in (Limits(fields=900), Limits(headers_size=2700)):
+        with pytest.raises(RadpostError, match="together") as caught:
+            parse(mail, limits)
+        assert caught.value.reason is RESOURCE_LIMIT
+
+
 def test_enclosed_message_is_a_child() -> None:
     """RFC 2046 5.2.1."""
     mail = b"Content-Type: message/rfc822\n\nSubject: inside\nContent-Type: text/html\n\nbody"
