@@ -5,7 +5,7 @@ ARGS   ?=
 PYTEST ?=
 PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
 
-.PHONY: help demo test lint bench soak lock bare-root clean
+.PHONY: help demo test lint bench fuzz soak lock bare-root clean
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
@@ -22,6 +22,10 @@ lint:            ## linter, formatter and type checker only
 bench:           ## measure the figures of the design, as ratios (BENCH_JSON=path also writes them)
 	@tools/bootstrap --dev
 	@.venv/bin/python -m benchmarks $(ARGS)
+
+fuzz:            ## search for mails and objects that break the readers (ARGS="mime --seconds 1800")
+	@tools/bootstrap --dev
+	@.venv/bin/python -m fuzz $(ARGS)
 
 soak:            ## the long runs: kills, simulation, fuzzing (RADPOST_SOAK=50 times the usual length)
 	@$(PYTHON) tools/run_tests.py --soak $(PYTEST)

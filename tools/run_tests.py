@@ -23,7 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 USER = "radpost-test"
 HOME = Path("/var/lib/radpost-test")
-CODE = ("src", "tests", "tools", "benchmarks")
+CODE = ("src", "tests", "tools", "benchmarks", "fuzz")
 KEPT = (".venv", ".tools", ".mypy_cache", ".ruff_cache")
 FOREIGN = ("GNUPGHOME", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "PYTHONPATH")
 

@@ -1,0 +1,55 @@
+"""What a fuzz target is, and what holds for each input of every target."""
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+Blind = Callable[[bytes, int], bytes]
+"""A mutation that knows nothing of the structure: of some bytes, to at most so many."""
+Mutator = Callable[[bytes, int, Random, Blind], bytes]
+"""A mutation that knows the structure; it may hand on to the blind one."""
+
+CPU_SECONDS: Final = 2.0
+"""What one input of at most some KiB may take of the processor, with the instrumentation's burden."""
+MEMORY: Final = 64 << 20
+"""How much one input may raise the peak of the resident memory."""
+_RSS_UNIT: Final = 1024 if sys.platform != "darwin" else 1
+
+
+class ExcessError(AssertionError):
+    """An input took more time or memory than its size explains (DESIGN invariant 8)."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """One parser and what must hold of it."""
+
+    name: str
+    rooms: tuple[str, ...]
+    """Packages whose branches steer the search."""
+    check: Callable[[bytes], None]
+    """Reads an input and asserts; only an unexpected exception gets out of it."""
+    seeds: Callable[[], Iterable[bytes]]
+    mutate: Mutator
+    max_len: int = 1 << 13
+
+
+def bounded(check: Callable[[bytes], None]) -> Callable[[bytes], None]:
+    """Return the check with bounds on processor time and memory."""
+
+    def run(data: bytes) -> None:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        start = time.process_time()
+        check(data)
+        spent = time.process_time() - start
+        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak) * _RSS_UNIT
+        if spent > CPU_SECONDS:
+            raise ExcessError(f"{spent:.1f} s for {len(data)} bytes")
+        if grown > MEMORY:
+            raise ExcessError(f"{grown >> 20} MiB for {len(data)} bytes")
+
+    return run

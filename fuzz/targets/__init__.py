@@ -1,0 +1,1 @@
+"""One module per target; each has a ``TARGET``. They are imported by name, instrumented."""
