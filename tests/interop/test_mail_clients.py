@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -273,9 +272,7 @@ def test_waiting_sees_a_mail(server: MailServer, hot: float) -> None:
         link.open()
         sender = threading.Timer(0.3, send, (link, make_mail(10)))
         sender.start()
-        begin = time.monotonic()
         assert box.wait(10) is Wake.MAIL
-        assert time.monotonic() - begin < 5
         sender.join()
         assert len(box.new_uids()) == 1
         box.wake()

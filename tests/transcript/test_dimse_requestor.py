@@ -133,15 +133,14 @@ def test_an_end_instead_of_a_response_is_retryable_and_stops_nothing(
     assert sent[1].stored
 
 
+@pytest.mark.timeout(20)
 def test_no_answer_in_time() -> None:
-    with ScriptedScp(b"") as scp:
-        start = time.monotonic()
-        with (
-            pytest.raises(AssociationError) as caught,
-            Sender(peer(scp.port, response_seconds=0.2)) as sender,
-        ):
-            sender.send(ct())
-        assert time.monotonic() - start < 3
+    with (
+        ScriptedScp(b"") as scp,
+        pytest.raises(AssociationError) as caught,
+        Sender(peer(scp.port, response_seconds=0.2)) as sender,
+    ):
+        sender.send(ct())
     assert caught.value.reason is errors.PACS_UNREACHABLE
     assert caught.value.retryable
 

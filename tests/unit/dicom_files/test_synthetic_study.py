@@ -1,6 +1,5 @@
 """The synthetic study of the demonstration: real files, the same every time, not too compressible."""
 
-import time
 import zlib
 from pathlib import Path
 
@@ -35,13 +34,6 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     first, second = (pydicom.dcmread(tmp_path / "a" / f"IM00000{n}.dcm") for n in (1, 2))
     assert first.PixelData != second.PixelData
-
-
-def test_a_slice_takes_milliseconds(tmp_path: Path) -> None:
-    make_study(tmp_path / "warm", 1)
-    started = time.process_time()
-    make_study(tmp_path / "a", 20)
-    assert (time.process_time() - started) / 20 < 0.03  # 2.3 ms measured; head room for a loaded machine
 
 
 def test_a_study_has_slices(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -138,11 +137,8 @@ def test_busy_longer_than_the_timeout_has_a_reason(
 ) -> None:
     monkeypatch.setattr(database_module, "BUSY_TIMEOUT_SECONDS", 0.1)
     impatient = Database(database.path)
-    with database.write():
-        start = time.monotonic()
-        with pytest.raises(RadpostError) as caught, impatient.write():
-            pass
-        assert time.monotonic() - start < 5
+    with database.write(), pytest.raises(RadpostError) as caught, impatient.write():
+        pass
     assert caught.value.reason is STORE_UNUSABLE
     with impatient.write() as connection:
         journal.remember(connection, "a", "1", 1.0)

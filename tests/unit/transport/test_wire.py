@@ -4,7 +4,6 @@ import io
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,14 +95,13 @@ def test_a_server_that_speaks_early_is_heard(
     assert channel.read_line() == b"552 no"
 
 
+@pytest.mark.timeout(30)
 def test_wait_ends_by_data_by_wake_and_by_time(pair: tuple[Channel, socket.socket]) -> None:
     channel, peer = pair
     waker = Waker()
     assert not channel.wait(0.01, waker)
     threading.Timer(0.05, waker.wake).start()
-    begin = time.monotonic()
-    assert not channel.wait(5, waker)
-    assert time.monotonic() - begin < 2
+    assert not channel.wait(100, waker)
     assert waker.taken()
     assert not waker.taken()
     threading.Timer(0.05, peer.sendall, (b"x\r\n",)).start()
