@@ -79,9 +79,17 @@ X963_KDF: Final[Mapping[str, Digest]] = MappingProxyType(
         "1.3.132.1.11.1": hashes.SHA256,
         "1.3.132.1.11.2": hashes.SHA384,
         "1.3.132.1.11.3": hashes.SHA512,
+        "1.3.133.16.840.63.0.3": hashes.SHA1,
+        "1.3.132.1.14.0": hashes.SHA224,
+        "1.3.132.1.14.1": hashes.SHA256,
+        "1.3.132.1.14.2": hashes.SHA384,
+        "1.3.132.1.14.3": hashes.SHA512,
     }
 )
-"""Standard ECDH with the key derivation of X9.63 (RFC 5753 7.1.4)."""
+"""Standard and cofactor ECDH with the key derivation of X9.63 (RFC 5753 7.1.4).
+
+The two are the same on all curves that we take, for their cofactor is 1.
+"""
 HKDF_KDF: Final[Mapping[str, Digest]] = MappingProxyType(
     {
         "1.2.840.113549.1.9.16.3.19": hashes.SHA256,

@@ -1,6 +1,7 @@
 """Certificates as values, and how a message names them (RFC 5652 10.2.4, RFC 8550)."""
 
 import hashlib
+import warnings
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -46,13 +47,13 @@ class Held:
 def hold(der: bytes) -> Held:
     """Read a certificate in DER; raise CERTIFICATE_UNREADABLE if that cannot be done."""
     try:
-        parsed = x509.load_der_x509_certificate(der)
+        serial, issuer, subject = _identity(der)
+        parsed = _parsed(der, serial)
         public = parsed.public_key()
         key = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-        issuer, subject = _names(der)
         return Held(
             parsed,
-            _value(der, parsed, public),
+            _value(der, serial, parsed, public),
             issuer,
             subject,
             _key_id(parsed),
@@ -67,15 +68,23 @@ def hold(der: bytes) -> Held:
         raise RadpostError(CERTIFICATE_UNREADABLE, type(error).__name__) from error
 
 
-def _names(der: bytes) -> tuple[bytes, bytes]:
-    """Return issuer and subject as they stand (RFC 5280 4.1)."""
+def _identity(der: bytes) -> tuple[int, bytes, bytes]:
+    """Return serial number, issuer and subject, the names as they stand (RFC 5280 4.1)."""
     tbs = parse(der).fields().take(SEQUENCE).fields()
     tbs.maybe(context(0))
-    tbs.take(INTEGER)
+    serial = tbs.take(INTEGER).integer()
     tbs.take(SEQUENCE)
     issuer = tbs.take(SEQUENCE).raw
     tbs.take(SEQUENCE)
-    return issuer, tbs.take(SEQUENCE).raw
+    return serial, issuer, tbs.take(SEQUENCE).raw
+
+
+def _parsed(der: bytes, serial: int) -> x509.Certificate:
+    if serial > 0:
+        return x509.load_der_x509_certificate(der)
+    with warnings.catch_warnings():  # home-made authorities have number 0, against RFC 5280 4.1.2.2
+        warnings.simplefilter("ignore")
+        return x509.load_der_x509_certificate(der)
 
 
 def _key_hash(key: bytes) -> bytes:
@@ -91,12 +100,12 @@ def _key_id(parsed: x509.Certificate) -> bytes | None:
         return None
 
 
-def _value(der: bytes, parsed: x509.Certificate, public: object) -> Certificate:
+def _value(der: bytes, serial: int, parsed: x509.Certificate, public: object) -> Certificate:
     return Certificate(
         fingerprint=hashlib.sha256(der).hexdigest().upper(),
         subject=parsed.subject.rfc4514_string(),
         issuer=parsed.issuer.rfc4514_string(),
-        serial=parsed.serial_number,
+        serial=serial,
         not_before=_aware(parsed.not_valid_before_utc),
         not_after=_aware(parsed.not_valid_after_utc),
         emails=_emails(parsed),

@@ -56,31 +56,32 @@ class Standing:
     """What is to be thought of a certificate."""
 
     verdict: Verdict
-    """GOOD, EXPIRED, REVOKED_KEY, WEAK_DIGEST or UNTRUSTED."""
+    """GOOD, EXPIRED, REVOKED_KEY or UNTRUSTED."""
     problem: str = ""
 
 
-_RANK: Final = (
-    Verdict.GOOD,
-    Verdict.EXPIRED,
-    Verdict.REVOKED_KEY,
-    Verdict.WEAK_DIGEST,
-    Verdict.UNTRUSTED,
-)
+_RANK: Final = (Verdict.GOOD, Verdict.EXPIRED, Verdict.REVOKED_KEY, Verdict.UNTRUSTED)
 
 
 def standing(leaf: Held, others: Sequence[Held], trust: Trust, now: datetime) -> Standing:
     """Judge a signer's certificate at a time, with the certificates that came along; the best path counts."""
-    best = Standing(Verdict.UNTRUSTED, "no chain of certificates leads to a trusted authority")
+    best: Standing | None = None
     if (unfit := _unfit_for_mail(leaf)) is not None:
         return Standing(Verdict.UNTRUSTED, unfit)
     for path in _paths(leaf, (*others, *trust.certificates), trust.anchors):
         found = _judge(path, trust, now)
-        if _RANK.index(found.verdict) < _RANK.index(best.verdict) or best.problem.startswith("no chain"):
+        if best is None or _RANK.index(found.verdict) < _RANK.index(best.verdict):
             best = found
         if best.verdict is Verdict.GOOD:
             break
-    return best
+    return best or _unchained((leaf, *others))
+
+
+def _unchained(certificates: Sequence[Held]) -> Standing:
+    weak = next((_weak(one) for one in certificates if _weak(one) and one.issuer != one.subject), None)
+    if weak is not None:
+        return Standing(Verdict.UNTRUSTED, f"a certificate is signed with {weak}")
+    return Standing(Verdict.UNTRUSTED, "no chain of certificates leads to a trusted authority")
 
 
 def _paths(leaf: Held, others: Sequence[Held], anchors: Sequence[Held]) -> Iterator[tuple[Held, ...]]:
@@ -107,11 +108,22 @@ def _paths(leaf: Held, others: Sequence[Held], anchors: Sequence[Held]) -> Itera
 
 
 def _issued(certificate: Held, issuer: Held) -> bool:
+    if _weak(certificate):
+        return False
     try:
         certificate.x509.verify_directly_issued_by(issuer.x509)
     except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError):
         return False
     return True
+
+
+def _weak(certificate: Held) -> str | None:
+    """Name the digest that a certificate is signed with if it proves nothing any more."""
+    try:
+        digest = certificate.x509.signature_hash_algorithm
+    except UnsupportedAlgorithm:
+        return None
+    return digest.name if digest is not None and digest.name in WEAK_DIGESTS else None
 
 
 def _judge(path: tuple[Held, ...], trust: Trust, now: datetime) -> Standing:
@@ -121,10 +133,6 @@ def _judge(path: tuple[Held, ...], trust: Trust, now: datetime) -> Standing:
             problem = "a name constraint of an authority forbids the certificate"
         if problem is not None:
             return Standing(Verdict.UNTRUSTED, problem)
-    for certificate in path[:-1]:
-        digest = certificate.x509.signature_hash_algorithm
-        if digest is not None and digest.name in WEAK_DIGESTS:
-            return Standing(Verdict.WEAK_DIGEST, f"a certificate is signed with {digest.name}")
     for certificate, issuer in pairwise(path):
         if _revoked(certificate, issuer, trust, now):
             return Standing(Verdict.REVOKED_KEY, "a certificate is revoked")

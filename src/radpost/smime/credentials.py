@@ -8,7 +8,7 @@ from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa, x25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
 from cryptography.hazmat.primitives.serialization import pkcs12
 
 from radpost.errors import CERTIFICATE_UNREADABLE, PASSPHRASE_WRONG, RESOURCE_LIMIT, RadpostError
@@ -17,8 +17,10 @@ from radpost.smime.ber import INTEGER, OCTET_STRING, OID, SEQUENCE, parse
 from radpost.smime.certificates import Held, hold
 from radpost.smime.values import Limits
 
-PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | x25519.X25519PrivateKey
-"""The keys that a message can be encrypted to."""
+PrivateKey = (
+    rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | x25519.X25519PrivateKey | ed25519.Ed25519PrivateKey
+)
+"""The keys that S/MIME can use; Ed25519 only signs."""
 
 MAX_FILE: Final = 4 << 20
 _PEM: Final = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----[ \t]*\r?\n(.*?)-----END \1-----", re.DOTALL)
@@ -186,8 +188,8 @@ class _Reader:
         return bool(signed.certificates or signed.revocations)
 
     def _add_key(self, key: object) -> None:
-        if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | x25519.X25519PrivateKey):
-            raise RadpostError(CERTIFICATE_UNREADABLE, "a private key that no mail can be encrypted to")
+        if not isinstance(key, PrivateKey):
+            raise RadpostError(CERTIFICATE_UNREADABLE, "a private key of a kind that S/MIME cannot use")
         self._keys.append(key)
 
     def _add(self, der: bytes) -> None:
