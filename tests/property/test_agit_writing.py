@@ -75,7 +75,7 @@ def crc24(data: bytes) -> bytes:
 
 
 def canonical(mail: bytes) -> None:
-    """Check what RFC 5322 2.1.1, RFC 2045 2.7 and RFC 3156 3 ask of the bytes."""
+    """Check what RFC 5322 2.1.1 and RFC 3156 3 ask of the bytes."""
     assert mail.isascii()
     assert b"\0" not in mail
     assert mail.endswith(b"\r\n")
