@@ -28,8 +28,8 @@ from radpost.store.database import Database
 from radpost.store.schema import arrival, blob, collection, collection_object, object_
 from radpost.store.segments import Segments
 from radpost.store.spool import Spool, Stored
-from radpost.testing.peers import PeerUnavailableError
-from radpost.testing.powerloss import Call, Disk, record
+from radpost.testing.powerloss import Disk
+from radpost.testing.tracing import Call, record
 
 pytestmark = pytest.mark.peer("strace")
 
@@ -71,10 +71,7 @@ def recorded(place: Path, seed: int, rounds: int, mutant: str = "") -> Recording
     folder.mkdir(parents=True)
     log = place / "trace"
     command = [sys.executable, str(INGEST), str(folder), str(seed), str(rounds), mutant]
-    try:
-        calls = record(command, folder, log)
-    except PeerUnavailableError as error:
-        pytest.skip(f"optional: {error}")
+    calls = record(command, folder, log)
     log.unlink()
     shutil.rmtree(folder.parent)
     return Recording(folder, calls)

@@ -186,3 +186,18 @@ def test_missing_programs_are_named_with_their_package(monkeypatch: pytest.Monke
         "dovecot: install the Debian package dovecot-lmtpd",
     )
     assert missing("dcmtk") == ("dcmtk: install the Debian package dcmtk",)
+
+
+def test_a_kernel_that_lets_nobody_trace_is_a_missing_peer(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """So ``RADPOST_REQUIRE_PEERS=1`` makes it an error, and elsewhere a user is told what was left out."""
+    strace = tmp_path / "strace"
+    strace.write_text(
+        "#!/bin/sh\necho 'strace: ptrace(PTRACE_TRACEME): Operation not permitted' >&2\nexit 1\n"
+    )
+    strace.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    (lack,) = missing("strace")
+    assert lack.startswith("strace: the kernel lets nobody trace")
+    assert "PTRACE_TRACEME" in lack

@@ -5,7 +5,8 @@ from random import Random
 
 import pytest
 
-from radpost.testing.powerloss import Call, Disk, UnreadableTraceError, parse, relevant
+from radpost.testing.powerloss import Disk
+from radpost.testing.tracing import Call, UnreadableTraceError, parse, relevant, spoken, threads
 
 ROOT = Path("/r")
 
@@ -173,7 +174,7 @@ def test_memory_mapped_file_may_hold_anything(tmp_path: Path) -> None:
     [
         "1  writev(3, [{iov_base=" + quoted(b"abc") + ", iov_len=3}], 1) = 3",
         "1  dup(3) = 4",
-        "1  fcntl(3, F_DUPFD_CLOEXEC, 10) = 10",
+        "1  sendfile(3, 5, [0], 10) = 10",
         f"1  symlink({quoted(b'/r/a')}, {quoted(b'/r/b')}) = 0",
         "1  copy_file_range(5, NULL, 3, NULL, 10, 0) = 10",
     ],
@@ -195,6 +196,53 @@ def test_recording_leaves_out_other_files_but_no_way_into_ours() -> None:
     ]
     kept = [call.name for call in relevant(parse(lines), ROOT) if call.moment == "begin"]
     assert kept == ["openat", "write", "copy_file_range", "close"]
+
+
+def test_recording_leaves_out_caches_by_their_name() -> None:
+    lines = [opened(3, "/r/cache/a"), write(3, b"abc"), opened(4, "/r/cached"), sync(4)]
+    kept = [call.name for call in relevant(parse(lines), ROOT, "cache") if call.moment == "begin"]
+    assert kept == ["openat", "fdatasync"]
+
+
+def test_duplicated_descriptor_has_the_same_offset(tmp_path: Path) -> None:
+    lines = [opened(3, "/r/a"), write(3, b"ab"), "1  fcntl(3, F_DUPFD_CLOEXEC, 0) = 5", "1  close(3) = 0"]
+    lines += [write(5, b"cd"), sync(5), *folder_sync()]
+    assert states([*lines], tmp_path) == [{"a": b"abcd"}]
+    assert [call.name for call in relevant(parse(lines), ROOT)][-4:] == ["openat", "fsync", "fsync", "close"]
+
+
+def test_threads_of_the_program_are_told_from_programs_that_it_starts() -> None:
+    def cloned(parent: int, child: int, how: str) -> str:
+        return f"{parent}  clone3({{flags=CLONE_VM|{how}}} => {{parent_tid=[{child}]}}, 88) = {child}"
+
+    lines = [
+        '10  execve("\\x2f", []) = 0',
+        "10  clone3({flags=CLONE_VM|CLONE_THREAD} <unfinished ...>",
+        cloned(11, 12, "CLONE_THREAD"),  # before the call that made 11 has ended
+        "10  <... clone3 resumed> => {parent_tid=[11]}, 88) = 11",
+        "11  clone(child_stack=NULL, flags=CLONE_CHILD_SETTID|SIGCHLD) = 20",
+        cloned(20, 21, "CLONE_THREAD"),  # a thread of another program
+    ]
+    assert threads(lines) == {"10", "11", "12"}
+
+
+def test_what_is_sent_over_tcp_is_in_the_recording_at_the_moment_it_may_be_heard() -> None:
+    local = f"1  connect(8, {{sa_family=AF_UNIX, sun_path={quoted(b'/run/x')}}}, 10) = 0"
+    address = "sin_port=htons(25), sin_addr=inet_addr(" + quoted(b"127.0.0.1") + ")"
+    remote = (
+        f"1  connect(7, {{sa_family=AF_INET, {address}}}, 16) = -1 EINPROGRESS (Operation now in progress)"
+    )
+    sent = f"1  sendto(7, {quoted(b'QUIT')}, 4, 0, NULL, 0"
+    lines = [local, remote, opened(3, "/r/a"), f"{sent} <unfinished ...>", write(3, b"abc", pid=2)]
+    lines += ["1  <... sendto resumed>) = 4", "1  close(7) = 0", remote, f"{sent}) = 4", write(8, b"no")]
+    calls = list(relevant(parse(lines), ROOT))
+    first, second = spoken(calls)
+    assert (first.port, first.connection, first.data) == (25, 0, b"QUIT")
+    assert (second.port, second.connection, second.data) == (25, 1, b"QUIT")
+    assert calls[first.after].name == "write", "it may have been heard before the write"
+    disk = Disk(ROOT)
+    for call in calls:
+        disk.play(call)
 
 
 def test_failed_calls_change_nothing(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import structlog
 
 from radpost.dicom.identity import identify
 from radpost.gateway.arrivals import add_arrival
-from radpost.gateway.config import load
+from radpost.gateway.config import Config, load
 from radpost.gateway.ingest import Collector, Origin, add_file
 from radpost.gateway.outbox import Outbox
 from radpost.gateway.partners import RADPOST_PEER, Settings, Switches, encode
@@ -84,9 +84,16 @@ class House:
         self.open()
         self._keep(key.fingerprint, key.secret, None)
 
-    def open(self) -> Self:
+    @classmethod
+    def found(cls, config: Config, clock: Clock) -> Self:
+        """Open the house of a store that is there, with whatever lies in it."""
+        house = cls.__new__(cls)
+        house.name, house.folder, house.clock = config.institution.name, Path(config.folder), clock
+        return house.open(config)
+
+    def open(self, config: Config | None = None) -> Self:
         """Open the store, as a process that starts would."""
-        site = open_site(load(self.folder / "radpost.toml"), create=True)
+        site = open_site(config or load(self.folder / "radpost.toml"), create=True)
         rng = random.Random(self.name)  # noqa: S311  tests that can be repeated
         self.site = replace(
             site, clock=self.clock, random=rng.random, log=structlog.stdlib.get_logger("radpost")

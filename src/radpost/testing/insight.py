@@ -50,8 +50,15 @@ def quarantine_codes(institution: Institution) -> list[int]:
 
 def hurry(institution: Institution) -> None:
     """Let the time pass until everything that waits for a later try is due."""
+    with view(institution) as database:
+        let_pass(database)
+    wake(load(institution.config_path))
+
+
+def let_pass(database: Database) -> None:
+    """Bring forward what waits for a later try."""
     now = time.time() - 1
-    with view(institution) as database, database.write() as connection:
+    with database.write() as connection:
         for table in (schema.submission, schema.mail, schema.arrival, schema.delivery, schema.receipt):
             late = connection.execute(select(table).where(table.c.due_at > now)).mappings().all()
             for row in late:
@@ -65,7 +72,6 @@ def hurry(institution: Institution) -> None:
             # a full mailbox closes the partner's window for a while
             window = update(schema.window).where(schema.window.c.partner == row["partner"])
             connection.execute(window.values(machine=_earlier(row["machine"], now)))
-    wake(load(institution.config_path))
 
 
 def let_collections_be_due(institution: Institution) -> None:

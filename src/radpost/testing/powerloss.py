@@ -1,158 +1,22 @@
 """Power loss, played from a recording: what would a disk hold if the current failed here?
 
-`record` runs a program under strace and returns what it did to the files below one folder, with its
-acknowledgements in the same order. `Disk` plays that and knows at every point what POSIX promises:
-content of a file after fsync or fdatasync of the file, entries of a folder after fsync of the folder,
-nothing else. `Disk.image` writes one of the states the disk could then be in: everything promised, and of
-the rest a random subset, per sector, torn and out of order.
+`Disk` plays what ``tracing`` has recorded and knows at every point what POSIX promises: content of a file
+after fsync or fdatasync of the file, entries of a folder after fsync of the folder, nothing else.
+`Disk.image` writes one of the states the disk could then be in: everything promised, and of the rest a random
+subset, per sector, torn and out of order.
 
 The model is harsher than a journalling file system, and it knows nothing of SQLite or of our spool.
 """
 
-import re
-import shutil
-import subprocess
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Final, Literal
+from typing import Final
 
-from radpost.testing.peers.base import PeerFailedError, PeerUnavailableError
-
-ACK: Final = b"ack "
-"""A write of bytes that begin so, to a file outside of the folder, is an acknowledgement."""
+from radpost.testing.tracing import ACK, NETWORK, Call, UnreadableTraceError, duplicates, is_ack
 
 _SYNCS: Final = frozenset({"fsync", "fdatasync"})
-_CALLS: Final = (
-    "openat,open,creat,close,write,pwrite64,writev,pwritev,pwritev2,lseek,ftruncate,truncate,fallocate,"
-    "rename,renameat,renameat2,link,linkat,symlink,symlinkat,unlink,unlinkat,mkdir,mkdirat,rmdir,"
-    "fsync,fdatasync,dup,dup2,dup3,fcntl,copy_file_range,sendfile,splice,mmap"
-)
-_WHOLE: Final = re.compile(r"^(\d+)\s+(\w+)\((.*)\)\s+= (-?\d+|0x[0-9a-f]+|\?)")
-_BEGUN: Final = re.compile(r"^(\d+)\s+(\w+)\((.*) <unfinished \.\.\.>$")
-_RESUMED: Final = re.compile(r"^(\d+)\s+<\.\.\. \w+ resumed>(.*)$")
-_ARGUMENT: Final = re.compile(r'\s*(?:"((?:\\x[0-9a-f]{2})*)"(\.\.\.)?|[^,{\[\s][^,{\[]*|[{\[].*[}\]])')
-_STRING_BYTES: Final = 1 << 26
-
-
-class UnreadableTraceError(Exception):
-    """The program did something to the folder that the model cannot follow."""
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One system call, begun or ended; a call that nothing came between is both at once."""
-
-    moment: Literal["begin", "end"]
-    name: str
-    arguments: tuple[str | bytes, ...]
-    result: int
-    thread: str = ""
-
-    def number(self, index: int) -> int:
-        """Return an argument as a number."""
-        value = self.arguments[index]
-        assert isinstance(value, str)
-        return int(value, 0)
-
-    def data(self, index: int) -> bytes:
-        """Return an argument as bytes."""
-        value = self.arguments[index]
-        if not isinstance(value, bytes):
-            raise UnreadableTraceError(f"{self.name}: argument {index} is no string")
-        return value
-
-    @property
-    def strings(self) -> tuple[bytes, ...]:
-        """Return the arguments that are strings: paths, or data."""
-        return tuple(item for item in self.arguments if isinstance(item, bytes))
-
-    @property
-    def flags(self) -> frozenset[str]:
-        """Return all words of all arguments: O_CREAT, MAP_SHARED and so on."""
-        words = " ".join(item for item in self.arguments if isinstance(item, str))
-        return frozenset(re.findall(r"[A-Z][A-Z_0-9]+", words))
-
-
-def record(command: Sequence[str], folder: Path, log: Path) -> list[Call]:
-    """Run a program to its end under strace; return its calls that may concern ``folder``, in order.
-
-    Raises:
-        PeerUnavailableError: there is no strace, or the kernel lets nobody trace.
-        PeerFailedError: the program failed.
-    """
-    strace = shutil.which("strace")
-    if strace is None:
-        raise PeerUnavailableError("strace is not installed; install the Debian package strace")
-    options = [strace, "-f", "--seccomp-bpf", "-xx", f"-s{_STRING_BYTES}", f"-etrace={_CALLS}", f"-o{log}"]
-    done = subprocess.run([*options, "--", *command], capture_output=True, text=True, check=False)
-    if done.returncode:
-        if "PTRACE" in done.stderr or "ptrace" in done.stderr:
-            raise PeerUnavailableError(f"the kernel forbids tracing: {done.stderr.strip()[-200:]}")
-        raise PeerFailedError(f"the traced program ended with {done.returncode}: {done.stderr[-2000:]}")
-    with log.open(encoding="ascii", errors="replace") as lines:
-        return list(relevant(parse(lines), folder))
-
-
-def parse(lines: Iterable[str]) -> Iterator[Call]:
-    """Read the log of ``strace -f -xx``; a call that others came between ends where it was resumed."""
-    begun: dict[str, str] = {}
-    for line in lines:
-        if match := _BEGUN.match(line):
-            begun[match[1]] = line[: match.end(3)]
-            yield Call("begin", match[2], _arguments(match[3]), 0, match[1])
-            continue
-        text, moments = line, ("begin", "end")
-        if (match := _RESUMED.match(line)) and match[1] in begun:
-            text, moments = begun.pop(match[1]) + match[2], ("end", "end")
-        if (match := _WHOLE.match(text)) and match[4] != "?":
-            arguments, result = _arguments(match[3]), int(match[4], 0)
-            if moments[0] == "begin":
-                yield Call("begin", match[2], arguments, result, match[1])
-            yield Call("end", match[2], arguments, result, match[1])
-
-
-def _arguments(text: str) -> tuple[str | bytes, ...]:
-    found: list[str | bytes] = []
-    for match in _ARGUMENT.finditer(text):
-        if match[2]:
-            raise UnreadableTraceError("strace shortened a string")
-        if match[1] is not None:
-            found.append(bytes.fromhex(match[1].replace("\\x", "")))
-        elif word := match[0].strip():
-            found.append(word)
-    return tuple(found)
-
-
-def relevant(calls: Iterable[Call], folder: Path) -> Iterator[Call]:
-    """Leave out what the program read and wrote elsewhere; most calls of a Python program do."""
-    prefix = str(folder).encode() + b"/"
-    ours: set[int] = set()
-    for call in calls:
-        first = call.arguments[0] if call.arguments else ""
-        if call.name in ("open", "openat", "creat"):
-            path = call.data(1 if call.name == "openat" else 0)
-            if path.startswith(prefix) or path == prefix[:-1]:
-                if call.moment == "end" and call.result >= 0:
-                    ours.add(call.result)
-                yield call
-        elif any(path.startswith(prefix) for path in call.strings) or _is_ack(call):
-            yield call
-        elif isinstance(first, str) and call.name == "mmap":
-            if call.number(4) in ours:
-                yield call
-        elif call.name in ("copy_file_range", "splice"):
-            if call.number(2) in ours:
-                yield call
-        elif isinstance(first, str) and first.isdigit() and int(first) in ours:
-            yield call
-            if call.name == "close" and call.moment == "begin":
-                ours.discard(int(first))
-
-
-def _is_ack(call: Call) -> bool:
-    return call.name == "write" and call.data(1).startswith(ACK)
 
 
 @dataclass(eq=False, slots=True)
@@ -269,9 +133,11 @@ class Disk:
         name = call.name
         if name in _SYNCS:
             self._sync(call)
-        elif _is_ack(call):
+        elif is_ack(call):
             if call.moment == "begin":
                 self.acknowledged.append(call.data(1)[len(ACK) :].rstrip(b"\n"))
+        elif name in NETWORK or (name == "sendfile" and call.number(0) not in self._open):
+            pass
         elif name == "close":
             if call.moment == "begin":  # its number may be given out anew before the call has ended
                 self._open.pop(call.number(0), None)
@@ -328,8 +194,8 @@ class Disk:
         self._file(call)[1].resize(call.number(1))
 
     def _on_fcntl(self, call: Call) -> None:
-        if not call.flags.isdisjoint({"F_DUPFD", "F_DUPFD_CLOEXEC"}):
-            raise UnreadableTraceError("a descriptor of the folder was duplicated")
+        if duplicates(call):
+            self._open[call.result] = self._open[call.number(0)]  # with one offset for both (dup(2))
 
     def _on_mmap(self, call: Call) -> None:
         if {"PROT_WRITE", "MAP_SHARED"} <= call.flags:

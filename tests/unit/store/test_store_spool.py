@@ -391,7 +391,7 @@ def test_invariant_1_full_disk(tmp_path: Path) -> None:
     mount = f"mount -t tmpfs -o size=4m,mode=700 tmpfs {tmp_path} && cd /"
     probe = run_full_disk(["unshare", "-Urm", "sh", "-c", mount])
     if probe.returncode:
-        pytest.skip(f"optional: the kernel forbids a tmpfs in a user namespace ({probe.stderr.strip()[:80]})")
+        pytest.skip(f"the kernel forbids a tmpfs in a user namespace ({probe.stderr.strip()[:80]})")
     other = tmp_path / "disk"
     other.mkdir()
     mount = mount.replace(str(tmp_path), str(other))

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import functools
 import grp
 import os
 import pwd
@@ -72,6 +73,8 @@ def missing(*names: str) -> tuple[str, ...]:
                 lacks[f"{name}: install the Debian package {package}"] = None
         if name == "postfix" and not _can_be_root():
             lacks["postfix: its master needs root; run make test as root or allow 'sudo -n'"] = None
+        if name == "strace" and (strace := find_program(name)) and (refusal := _no_tracing(strace)):
+            lacks[f"strace: the kernel lets nobody trace a program of their own ({refusal})"] = None
     return tuple(lacks)
 
 
@@ -79,6 +82,14 @@ def require(*names: str) -> None:
     """Raise `PeerUnavailableError` unless all these peers can run here."""
     if lacks := missing(*names):
         raise PeerUnavailableError("; ".join(lacks))
+
+
+@functools.cache
+def _no_tracing(strace: str) -> str:
+    """Say what keeps us from tracing our own programs: a container, or kernel.yama.ptrace_scope above 1."""
+    command = [strace, "-f", "--seccomp-bpf", "-o", os.devnull, "true"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    return done.stderr.strip()[-200:].replace("\n", "; ") if done.returncode else ""
 
 
 def _can_be_root() -> bool:
