@@ -19,7 +19,8 @@ from radpost.cli.common import (
 from radpost.errors import RadpostError
 from radpost.gateway import doctor as steps
 from radpost.gateway.config import Config
-from radpost.gateway.doctor import Check, Rule
+from radpost.gateway.doctor import Check
+from radpost.gateway.firewall import Rule, rules
 from radpost.gateway.site import open_site
 
 _MARKS = {"ok": "ok", "warning": "WARNING", "failed": "FAILED"}
@@ -69,12 +70,12 @@ def _firewall(values: Config, *, as_json: bool) -> None:
     with suppress(RadpostError):  # before 'radpost init' there are no partners, but there is a configuration
         site = open_site(values)
     try:
-        rules = steps.rules(values, site)
+        found = rules(values, site)
     finally:
         if site is not None:
             site.close()
     if as_json:
-        print_json([asdict(rule) for rule in rules])
+        print_json([asdict(rule) for rule in found])
         return
     name = values.institution.name
     print(f"Firewall rules for the Radpost gateway of {name} (all TCP; answers belong to the connection)\n")
@@ -82,11 +83,11 @@ def _firewall(values: Config, *, as_json: bool) -> None:
         print(title)
         print_table(
             ("peer" if direction == "out" else "listens on", "port", "protocol", "TLS", "purpose"),
-            [_row(rule) for rule in rules if rule.direction == direction],
+            [_row(rule) for rule in found if rule.direction == direction],
             empty="  none",
         )
         print()
-    if any(rule.direction == "out" and not rule.local for rule in rules):
+    if any(rule.direction == "out" and not rule.local for rule in found):
         print("The gateway also asks the name server of its machine (DNS, port 53, UDP and TCP).")
 
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal
-from urllib.parse import urlsplit
 
 from radpost.errors import (
     CONFIG_INVALID,
@@ -28,13 +27,12 @@ from radpost.errors import (
 )
 from radpost.gateway import doctor_servers, keyring, placing
 from radpost.gateway.config import Account, Config, Destination, is_loopback
+from radpost.gateway.firewall import rules
 from radpost.gateway.phrases import Language, say
 from radpost.gateway.site import Site, open_site, wake
 from radpost.store import lookups
 
 CLOCK_SECONDS: Final = 60.0
-
-__all__ = ["Check", "examine", "rules"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +46,6 @@ class Check:
     remedy: str = ""
     code: int | None = None
     """Of the table of reasons."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One line for the firewall: who opens a connection to whom."""
-
-    direction: Literal["out", "in"]
-    host: str
-    port: int
-    protocol: str
-    tls: str
-    purpose: str
-    local: bool
-    """The connection stays on this machine: no rule is needed."""
 
 
 def examine(config: Config, path: Path) -> Iterator[Check]:
@@ -86,44 +70,6 @@ def examine(config: Config, path: Path) -> Iterator[Check]:
                 yield _handover(site, item, language)
     finally:
         site.close()
-
-
-def rules(config: Config, site: Site | None = None) -> list[Rule]:
-    """Return the connections that a firewall must let pass: outbound, and inbound only where we listen."""
-    found: list[Rule] = []
-    submission = config.submission
-    if submission is not None:
-        purpose = "send mail"
-        found.append(_rule(submission.host, submission.port, "SMTP", submission.security, purpose))
-        found.extend(_oauth(submission.oauth.token_url) if submission.oauth else ())
-    for mailbox in config.mailbox:
-        protocol = {"imap": "IMAP", "pop3": "POP3"}[mailbox.kind]
-        found.append(_rule(mailbox.host, mailbox.port, protocol, mailbox.security, "fetch mail"))
-        found.extend(_oauth(mailbox.oauth.token_url) if mailbox.oauth else ())
-    for partner in site.partners.all() if site else ():
-        route = partner.settings.route
-        if route is not None:
-            purpose = f"send mail to {partner.name} directly"
-            found.append(_rule(route.host, route.port, "SMTP", route.security, purpose))
-    if config.pacs is not None:
-        tls = "tls" if config.pacs.tls else "none"
-        purpose = "ask the PACS for studies"
-        found.append(_rule(config.pacs.host, config.pacs.port, "DICOM", tls, purpose))
-    for item in config.destination:
-        if item.kind == "dicom":
-            tls = "tls" if item.tls else "none"
-            found.append(_rule(item.host, item.port, "DICOM", tls, f"deliver to {item.name}"))
-    if config.dicom is not None:
-        dicom = config.dicom
-        tls = "tls" if dicom.tls else "none"
-        found.append(_rule(dicom.host, dicom.port, "DICOM", tls, "stations send studies", inbound=True))
-    for receiver in config.receiver:
-        tls = "none" if not receiver.certificate else "required" if receiver.require_tls else "offered"
-        protocol = receiver.protocol.upper()
-        found.append(
-            _rule(receiver.host, receiver.port, protocol, tls, "receive mail directly", inbound=True)
-        )
-    return list(dict.fromkeys(found))
 
 
 def failure(step: str, subject: str, error: RadpostError, language: Language) -> Check:
@@ -383,20 +329,9 @@ def _handover(site: Site, item: Destination, language: Language) -> Check:
     return Check("destinations", item.name, "ok", f"{folder} can be written")
 
 
-def _rule(host: str, port: int, protocol: str, tls: str, purpose: str, *, inbound: bool = False) -> Rule:
-    local = is_loopback(host)
-    return Rule("in" if inbound else "out", host, port, protocol, tls, purpose, local)
-
-
 def _is_ip(host: str) -> bool:
     try:
         ipaddress.ip_address(host)
     except ValueError:
         return False
     return True
-
-
-def _oauth(url: str) -> Iterator[Rule]:
-    parts = urlsplit(url)
-    if parts.hostname:
-        yield _rule(parts.hostname, parts.port or 443, "HTTPS", "tls", "sign-in (OAuth 2)")

@@ -24,7 +24,8 @@ from radpost.openpgp.deflate import ZIP, MixedDeflater
 from radpost.openpgp.keyring import Keyring
 from radpost.openpgp.listing import KeyState
 from radpost.openpgp.material import DIGESTS, WEAK_DIGESTS, Unsupported
-from radpost.openpgp.opening import MessageReader, Signed
+from radpost.openpgp.message import Signed
+from radpost.openpgp.opening import MessageReader
 from radpost.openpgp.packets import Malformed, PartialFramer, Piece
 from radpost.openpgp.plaintext import PlaintextWriter
 from radpost.openpgp.signatures import SignaturePacket

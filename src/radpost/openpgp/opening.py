@@ -6,14 +6,7 @@ grammar is that of GnuPG's, Sequoia's and RNP's ordinary messages; whatever else
 an attacker's: an error inside is reported only after the MDC has been checked, as TAMPERED if it is wrong.
 """
 
-import hashlib
-import hmac
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-
-from cryptography.hazmat.decrepit.ciphers.modes import CFB
-from cryptography.hazmat.primitives.ciphers import Cipher
-from cryptography.hazmat.primitives.ciphers.algorithms import AES
 
 from radpost.errors import (
     LEGACY_ALGORITHM,
@@ -27,48 +20,19 @@ from radpost.errors import (
     UNSUPPORTED_ALGORITHM,
     RadpostError,
 )
-from radpost.openpgp import aead, packets, signatures
+from radpost.openpgp import aead, packets
 from radpost.openpgp.budget import Budget
-from radpost.openpgp.deflate import BZIP2, ZIP, ZLIB, inflate
 from radpost.openpgp.keyring import Keyring
 from radpost.openpgp.listing import KeyState
-from radpost.openpgp.material import CIPHERS, EDDSA, KEY_BYTES, LEGACY_CIPHERS, RSA, RSA_SIGN, Unsupported
+from radpost.openpgp.material import CIPHERS, KEY_BYTES, LEGACY_CIPHERS, Unsupported
+from radpost.openpgp.message import MAX_SMALL, Content, Inner
 from radpost.openpgp.packets import ByteReader, EndOfData, Fields, Header, Malformed, Piece
 from radpost.openpgp.plaintext import PlaintextWriter
-from radpost.openpgp.signatures import Hash, OnePass, SignaturePacket
+from radpost.openpgp.protected import Protected, Proven
 
-_BLOCK = 1 << 18
-_WORTH = 1 << 15
-"""A piece of this size is worth a call of a cipher or hash; smaller ones are joined."""
-_MDC = 22
-_CIPHER_ROOM = 16
-"""What a cipher wants behind the bytes it writes."""
-_PREFIX = 18
-_MAX_SIGNATURES = 16
 _MAX_TRIES = 256
-_MAX_SMALL = 1 << 16
 _HIDDEN = "0" * 16
 """Key ID of a hidden recipient: any of our keys may be meant (RFC 4880 5.1)."""
-
-
-@dataclass(slots=True)
-class Signed:
-    """A signature that was found, with the hash of what it covers."""
-
-    packet: SignaturePacket
-    running: Hash
-
-
-@dataclass(slots=True)
-class Content:
-    """What a message showed; valid only when its integrity is proven."""
-
-    signed: list[Signed] = field(default_factory=list)
-    encrypted: bool = False
-    integrity: str = "none"
-    """``mdc`` or ``aead`` of what was encrypted."""
-    cipher: str = ""
-    recipient: KeyState | None = None
 
 
 class MessageReader:
@@ -111,9 +75,9 @@ class MessageReader:
             if header is None:
                 raise Malformed("there is no message" if not sessions else "there is no encrypted data")
             if header.tag == packets.PKESK:
-                sessions.append(packets.small_body(reader, header, _MAX_SMALL))
+                sessions.append(packets.small_body(reader, header, MAX_SMALL))
             elif header.tag == packets.SKESK:
-                packets.small_body(reader, header, _MAX_SMALL)
+                packets.small_body(reader, header, MAX_SMALL)
                 passwords += 1
             elif header.tag in (packets.MARKER, packets.PADDING):
                 packets.small_body(reader, header)
@@ -126,7 +90,7 @@ class MessageReader:
         elif sessions or passwords:
             raise Malformed("session keys without encrypted data")
         elif header.tag in (packets.ONE_PASS, packets.SIGNATURE, packets.LITERAL, packets.COMPRESSED):
-            _Inner(self, self._max_depth).run(reader, header)
+            Inner(self, self._max_depth).run(reader, header)
             self._only_padding(reader)
         else:
             raise Malformed(f"packet {header.tag} begins no message")
@@ -145,13 +109,13 @@ class MessageReader:
         pieces = packets.body(reader, header)
         if header.tag == packets.AEAD:
             self.content.integrity = "aead"
-            plain = _Proven(aead.decrypted(pieces, cipher, session))
+            plain = Proven(aead.decrypted(pieces, cipher, session))
         else:
             self.content.integrity = "mdc"
-            plain = _Proven(_Protected(pieces, session).run())
+            plain = Proven(Protected(pieces, session).run())
         inner = ByteReader(plain.chunks())
         try:
-            _Inner(self, self._max_depth).run(inner, packets.read_header(inner))
+            Inner(self, self._max_depth).run(inner, packets.read_header(inner))
             self._only_padding(inner)
         except Unsupported:
             plain.drain()  # a wrong MDC is TAMPERED, whatever it made of the packets
@@ -244,185 +208,3 @@ class MessageReader:
         except Unsupported:
             return False
         return True
-
-
-class _Proven:
-    """A plaintext that ends only if its integrity is proven."""
-
-    def __init__(self, pieces: Iterator[Piece]) -> None:
-        self._pieces = self._run(pieces)
-
-    def chunks(self) -> Iterator[Piece]:
-        """Return the plaintext as one iterator."""
-        return self._pieces
-
-    def drain(self) -> None:
-        """Read to the end, so that the MDC or the last tag is checked."""
-        for _ in self._pieces:
-            pass
-
-    @staticmethod
-    def _run(pieces: Iterator[Piece]) -> Iterator[Piece]:
-        try:
-            yield from pieces
-        except EndOfData as error:
-            raise RadpostError(TRUNCATED, "the encrypted data end too early") from error
-        except Malformed as error:
-            raise RadpostError(OPENPGP_MALFORMED, str(error)) from error
-
-
-class _Protected:
-    """Symmetrically encrypted, integrity protected data, version 1 (RFC 4880 5.13)."""
-
-    def __init__(self, pieces: Iterable[Piece], session: bytes) -> None:
-        self._pieces = packets.gathered(pieces, _WORTH)
-        self._context = Cipher(AES(session), CFB(bytes(16))).decryptor()
-        self._open = bytearray()
-
-    def _decrypted(self, held: bytes, sealed: Piece) -> memoryview:
-        """Return ``held`` and what ``sealed`` hides, in a buffer that the next call uses again."""
-        size = len(held) + len(sealed)
-        if len(self._open) < size + _CIPHER_ROOM:
-            self._open = bytearray(max(size, _BLOCK) + _CIPHER_ROOM)
-        view = memoryview(self._open)
-        view[: len(held)] = held
-        self._context.update_into(sealed, view[len(held) :])
-        return view[:size]
-
-    def run(self) -> Iterator[Piece]:
-        """Yield the plaintext."""
-        running = hashlib.sha1(usedforsecurity=False)
-        held = b""
-        skip = _PREFIX
-        first = True
-        for sealed in self._pieces:
-            piece: Piece = sealed
-            if first:
-                if sealed[0] != 1:
-                    raise Unsupported("version of the encrypted data")
-                piece, first = memoryview(sealed)[1:], False
-            whole = self._decrypted(held, piece)
-            # the last 22 bytes are the MDC packet; which they are, only the end tells
-            held = bytes(whole[-_MDC:])
-            if len(whole) <= _MDC:
-                continue
-            view = whole[:-_MDC]
-            running.update(view)
-            out = view[skip:]
-            skip -= len(view) - len(out)
-            if out:
-                yield out
-        running.update(held[:2])
-        if len(held) < _MDC or skip:
-            raise RadpostError(TRUNCATED, "the encrypted data are too short")
-        if held[:2] != b"\xd3\x14" or not hmac.compare_digest(held[2:], running.digest()):
-            raise RadpostError(TAMPERED)
-
-
-class _Inner:
-    """The message inside: signatures, compressed data, literal data (RFC 4880 11.3)."""
-
-    def __init__(self, owner: MessageReader, depth: int) -> None:
-        self._owner = owner
-        self._depth = depth
-        self._expected: list[OnePass] = []
-        self._leading: list[SignaturePacket] = []
-        self._hashes: dict[int, Hash] = {}
-        self._done = False
-
-    def run(self, reader: ByteReader, header: Header | None) -> None:
-        """Read one message whose first header has been read; stop behind it."""
-        following = header
-        while following is not None:
-            self._packet(reader, following)
-            if self._done and not self._expected:
-                return
-            following = packets.read_header(reader)
-        raise Malformed("signatures are missing" if self._done else "there is no literal data")
-
-    def _packet(self, reader: ByteReader, header: Header) -> None:
-        if header.tag in (packets.MARKER, packets.PADDING):
-            packets.small_body(reader, header)
-        elif header.tag == packets.SIGNATURE:
-            self._signature(packets.small_body(reader, header, _MAX_SMALL))
-        elif self._done:
-            raise Malformed("data follow where a signature must stand")
-        elif header.tag == packets.ONE_PASS:
-            self._one_pass(packets.small_body(reader, header, _MAX_SMALL))
-        elif header.tag == packets.COMPRESSED:
-            self._compressed(reader, header)
-        elif header.tag == packets.LITERAL:
-            self._literal(reader, header)
-            self._done = True
-        else:
-            raise Malformed(f"packet {header.tag} inside a message")
-        if len(self._expected) + len(self._leading) > _MAX_SIGNATURES:
-            raise RadpostError(RESOURCE_LIMIT, "too many signatures")
-
-    def _one_pass(self, content: bytes) -> None:
-        one = signatures.parse_one_pass(content)
-        if one.kind != signatures.BINARY or (self._expected and self._expected[-1].last):
-            raise Unsupported("kind of signature")
-        self._require(one.keyid, one.algorithm)
-        self._expected.append(one)
-        self._prepare(one.digest_id)
-
-    def _require(self, keyid: str | None, algorithm: int) -> None:
-        """A signature by a key we know must be one we can verify; GnuPG does the others."""
-        native = algorithm in (RSA, RSA_SIGN, EDDSA)
-        known = keyid is not None and self._owner.known(keyid)
-        if known and (not native or not self._owner.can_verify(keyid or "")):
-            raise Unsupported("signature algorithm")
-
-    def _prepare(self, digest_id: int) -> None:
-        if digest_id not in self._hashes:
-            self._hashes[digest_id] = signatures.new_hash(digest_id)
-
-    def _signature(self, content: bytes) -> None:
-        packet = signatures.parse(content)
-        if packet.kind != signatures.BINARY:
-            raise Unsupported("kind of signature")
-        self._require(packet.keyid, packet.algorithm)
-        if not self._done:
-            self._leading.append(packet)
-            self._prepare(packet.digest_id)
-            return
-        one = self._expected.pop()
-        if packet.digest_id not in self._hashes or packet.digest_id != one.digest_id:
-            raise Malformed("a signature does not fit its announcement")
-        self._owner.content.signed.append(Signed(packet, self._hashes[packet.digest_id]))
-
-    def _compressed(self, reader: ByteReader, header: Header) -> None:
-        if self._expected or self._leading:
-            raise Unsupported("a signature over compressed data")
-        if self._depth <= 0:
-            raise RadpostError(RESOURCE_LIMIT, "compressed data are nested too deep")
-        body = packets.body(reader, header)
-        first = ByteReader(body)
-        algorithm = first.take(1)[0]
-        pieces = iter(lambda: first.some(_BLOCK), b"")
-        if algorithm in (ZIP, ZLIB, BZIP2):
-            inner = ByteReader(self._owner.inflated(inflate(algorithm, packets.gathered(pieces, _WORTH))))
-        elif algorithm == 0:
-            inner = first
-        else:
-            raise Unsupported("compression algorithm")
-        _Inner(self._owner, self._depth - 1).run(inner, packets.read_header(inner))
-        if packets.read_header(inner) is not None:
-            raise Malformed("data follow inside the compressed data")
-        self._done = True
-
-    def _literal(self, reader: ByteReader, header: Header) -> None:
-        """Literal data (RFC 4880 5.9); file name and date are not protected and not believed."""
-        body = ByteReader(packets.body(reader, header))
-        if body.take(1) not in (b"b", b"t", b"u", b"m", b"l", b"1"):
-            raise Malformed("format of the literal data")
-        body.take(body.take(1)[0])
-        body.take(4)
-        running = list(self._hashes.values())
-        for piece in packets.gathered(iter(lambda: body.some(_BLOCK), b""), _WORTH):
-            for one in running:
-                one.update(piece)
-            self._owner.produce(piece)
-        for packet in self._leading:
-            self._owner.content.signed.append(Signed(packet, self._hashes[packet.digest_id]))
