@@ -150,7 +150,7 @@ def _inner_fields(letter: Letter) -> Fields:
 
 
 def _request_fields(letter: Letter) -> Fields:
-    """Return the request of mechanism 2, in the header inside the encryption.
+    """Return the request of mechanism 2, in the header inside the encryption (@GIT practice 4, RFC 2045 7).
 
     The names are verified, their places and values are not. Key ID: 16 hex digits. The Content-ID is the
     Message-ID, so that whoever echoes it names the mail.
