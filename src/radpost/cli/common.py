@@ -1,6 +1,5 @@
 """What several commands share: where the configuration is, tables, JSON, times and sizes."""
 
-import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,11 +9,28 @@ from typing import Annotated, Any
 
 import typer
 
-from radpost.errors import RadpostError
+from radpost.cli.plain import JsonOption, complain, print_json, printable, size, told
 from radpost.gateway.config import Config, language_of, load
-from radpost.gateway.phrases import Language
 from radpost.gateway.site import Site, open_site
 from radpost.gateway.views import Explained
+
+__all__ = [
+    "DEFAULT_CONFIG",
+    "ConfigOption",
+    "JsonOption",
+    "ago",
+    "complain",
+    "configured",
+    "moment",
+    "opened",
+    "print_facts",
+    "print_json",
+    "print_reasons",
+    "print_table",
+    "size",
+    "span",
+    "told",
+]
 
 ConfigOption = Annotated[
     Path,
@@ -26,7 +42,6 @@ ConfigOption = Annotated[
         show_default=True,
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 DEFAULT_CONFIG = Path("radpost.toml")
 _SUBJECTS = 5
 
@@ -49,23 +64,6 @@ def configured(path: Path) -> Config:
         return load(path)
 
 
-@contextmanager
-def told(language: Language) -> Iterator[None]:
-    """Turn a failure with a reason into one clear line and exit status 1."""
-    try:
-        yield
-    except RadpostError as error:
-        complain(error, language)
-        raise typer.Exit(1) from error
-
-
-def complain(error: RadpostError, language: Language = "en") -> None:
-    """Say what failed: code, cause and remedy, facts."""
-    reason = error.reason
-    detail = f" ({error.detail})" if error.detail else ""
-    print(f"radpost: {reason.code} {reason.name}: {reason.sentence(language)}{detail}", file=sys.stderr)
-
-
 def print_reasons(reasons: Iterable[Explained]) -> None:
     """Print coded reasons: cause and remedy once per code, then what it is about and since when."""
     by_code: dict[int, list[Explained]] = {}
@@ -85,12 +83,6 @@ def print_reasons(reasons: Iterable[Explained]) -> None:
             print(f"      - and {len(found) - _SUBJECTS} more")
 
 
-def print_json(value: object) -> None:
-    """Print one JSON document."""
-    json.dump(value, sys.stdout, indent=2, ensure_ascii=False, default=str)
-    sys.stdout.write("\n")
-
-
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str) -> None:
     """Print a table on a terminal, plain tab-free columns elsewhere."""
     if not rows:
@@ -106,12 +98,8 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[object]], *, em
         table.add_column(heading, overflow="fold")
     for row in rows:
         # what others wrote is text, no markup, and steers no terminal
-        table.add_row(*(Text("" if cell is None else _printable(str(cell))) for cell in row))
+        table.add_row(*(Text("" if cell is None else printable(str(cell))) for cell in row))
     console.print(table)
-
-
-def _printable(text: str) -> str:
-    return "".join(mark if mark.isprintable() else " " for mark in text)
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:
@@ -144,15 +132,3 @@ def span(seconds: float) -> str:
     if seconds < 6000:
         return f"{seconds / 60:.1f} min"
     return f"{seconds / 3600:.1f} h"
-
-
-def size(count: int) -> str:
-    """Return a number of bytes as a person reads it."""
-    if count < 1000:
-        return f"{count} B"
-    value = float(count)
-    for unit in ("kB", "MB", "GB", "TB"):
-        value /= 1000
-        if value < 1000:
-            return f"{value:.1f} {unit}"
-    return f"{value:.1f} PB"

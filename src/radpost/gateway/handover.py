@@ -4,24 +4,19 @@ import errno
 import filecmp
 import mimetypes
 import os
-import re
 import shutil
 import subprocess
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from radpost.dicom.filenames import file_name as safe_name
+from radpost.dicom.filenames import is_uid, marked
 from radpost.errors import FOLDER_UNUSABLE, PROGRAM_FAILED, RadpostError
 from radpost.gateway.config import Destination
 from radpost.store.incoming import DeliveryRow
 
 UNASSIGNED: Final = "unassigned"
-_UNSAFE: Final = re.compile(r"[^\w.+@ -]", re.UNICODE)
-_RESERVED: Final = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?\Z")
-_UID: Final = re.compile(r"(?=.{1,64}\Z)[0-9]+(\.[0-9]+)*\Z")
-"""A UID that is fit for a file name (PS3.5 9.1): ``..`` consists of dots and is no UID."""
-_LONGEST: Final = 180
-"""Bytes; a file system allows 255, and a distinguishing hash may be added."""
 NAME_VARIABLE: Final = "RADPOST_FILE_NAME"
 _BAD_NAME: Final = frozenset({errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EEXIST})
 
@@ -32,16 +27,9 @@ class DestinationDownError(RadpostError):
 
 def file_name(row: DeliveryRow) -> str:
     """Return a name that is safe on any disk: no path, no control characters, never hidden or reserved."""
-    if row.kind == "dicom" and _UID.match(row.sop_instance_uid):
+    if row.kind == "dicom" and is_uid(row.sop_instance_uid):
         return f"{row.sop_instance_uid}.dcm"
-    name = _UNSAFE.sub("_", row.name).strip(" .").lstrip(" .-") or f"document-{row.file_sha256[:12]}"
-    if _RESERVED.match(name):
-        name = "_" + name
-    stem, dot, suffix = name.rpartition(".")
-    if len(name.encode()) > _LONGEST:
-        ending = _cut(dot + suffix, 20) if dot else ""
-        name = _cut(stem if dot else name, _LONGEST - len(ending.encode())) + ending
-    return name
+    return safe_name(row.name, f"document-{row.file_sha256[:12]}")
 
 
 def into_folder(destination: Destination, folder: Path, source: Path, row: DeliveryRow) -> Path:
@@ -50,7 +38,7 @@ def into_folder(destination: Destination, folder: Path, source: Path, row: Deliv
     Raises:
         RadpostError: FOLDER_UNUSABLE; DestinationDownError where the folder as a whole is.
     """
-    study = row.study_uid if _UID.match(row.study_uid) else UNASSIGNED
+    study = row.study_uid if is_uid(row.study_uid) else UNASSIGNED
     target = folder / row.partner / study
     try:
         target.mkdir(mode=0o750, parents=True, exist_ok=True)
@@ -141,9 +129,8 @@ def _filled(word: str, values: dict[str, str]) -> str:
 
 def _free_name(folder: Path, name: str, sha256: str, source: Path) -> Path:
     """Return a name that nothing else has; the one that this very content has already, if it has."""
-    stem, dot, suffix = name.rpartition(".")
     for mark in ("", f"-{sha256[:12]}", f"-{sha256}"):
-        path = folder / (f"{stem}{mark}.{suffix}" if dot else f"{name}{mark}")
+        path = folder / marked(name, mark)
         if not path.exists() or _same(path, source):
             return path
     raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
@@ -151,10 +138,6 @@ def _free_name(folder: Path, name: str, sha256: str, source: Path) -> Path:
 
 def _same(path: Path, source: Path) -> bool:
     return filecmp.cmp(path, source, shallow=False)
-
-
-def _cut(text: str, most: int) -> str:
-    return text.encode()[:most].decode(errors="ignore")
 
 
 def _sync(path: Path) -> None:

@@ -17,8 +17,9 @@ from sqlalchemy import Connection
 
 from radpost.agit import names
 from radpost.agit import receipts as letters
+from radpost.agit.binding import contradictions
 from radpost.agit.opening import Content, open_mail, studies
-from radpost.agit.survey import MailKind, SetInfo, Survey, first_address, read_set, survey
+from radpost.agit.survey import MailKind, SetInfo, Survey, first_address, survey
 from radpost.errors import (
     BINDING_MISMATCH,
     DISK_FULL,
@@ -444,21 +445,12 @@ class Processor:
 
     def _check_binding(self, outside: Survey, inner: Headers) -> None:
         """Compare what is repeated inside the signed part with the outside (DESIGN 4 "Binding")."""
-        sender = inner.addresses("From")
-        if sender and sender[0].lower() != outside.from_address.lower():
-            raise RadpostError(BINDING_MISMATCH, "From")
+        found = contradictions(outside, inner)
         recipients = {address.lower() for address in inner.addresses("To")}
         if recipients and self._site.address.lower() not in recipients:
-            raise RadpostError(BINDING_MISMATCH, "To")
-        message_id = inner.message_id()
-        if message_id and message_id != outside.message_id:
-            raise RadpostError(BINDING_MISMATCH, "Message-ID")
-        date = inner.date()
-        if date is not None and outside.date is not None and date != outside.date:
-            raise RadpostError(BINDING_MISMATCH, "Date")
-        signed_set = read_set(inner)
-        if signed_set and outside.set_info and signed_set.set_id != outside.set_info.set_id:
-            raise RadpostError(BINDING_MISMATCH, "SETID")
+            found = (*found, "To")
+        if found:
+            raise RadpostError(BINDING_MISMATCH, found[0])
 
     def _wanted(self, row: ArrivalRow, outside: Survey, content: Content, partner: Partner) -> bool:
         asked = content.receipt_to or outside.receipt_to

@@ -17,10 +17,14 @@ MAPPED: Final = 64 << 20
 class FileView:
     """Has a length and can be sliced, as readers of mails want it; a slice is a copy."""
 
-    def __init__(self, source: Path | BinaryIO, size: int) -> None:
-        """With a path the file is opened for each slice: many views need no file descriptors."""
+    def __init__(self, source: Path | BinaryIO, size: int, offset: int = 0) -> None:
+        """With a path the file is opened for each slice: many views need no file descriptors.
+
+        ``offset`` is where the view begins in the file.
+        """
         self._source = source
         self._size = size
+        self._offset = offset
 
     def __len__(self) -> int:
         return self._size
@@ -29,6 +33,7 @@ class FileView:
         start, stop, step = key.indices(self._size)
         if step != 1:
             raise ValueError("a file is read forwards")
+        start, stop = start + self._offset, stop + self._offset
         try:
             if not isinstance(self._source, Path):
                 return _read(self._source.fileno(), start, stop)
