@@ -119,6 +119,13 @@ NOT_OURS = _r(
     "A mail that is nothing for Radpost (a letter, a report about no mail of ours); read it, then drop it.",
     "Eine Mail, die nichts für Radpost ist (ein Brief, eine fremde Meldung); lesen und verwerfen Sie sie.",
 )
+MAIL_UNREADABLE = _r(
+    111,
+    "mail-unreadable",
+    Side.US,
+    "The file cannot be read; check its name and permissions.",
+    "Die Datei kann nicht gelesen werden; prüfen Sie Namen und Rechte.",
+)
 
 # 200 cryptography
 NO_SECRET_KEY = _r(
@@ -139,8 +146,9 @@ NO_INTEGRITY = _r(
     203,
     "no-integrity",
     Side.PARTNER,
-    "The encrypted data has no integrity protection (MDC); the sender must switch it on.",
-    "Die verschlüsselten Daten haben keinen Integritätsschutz (MDC); der Absender muss ihn einschalten.",
+    "The encrypted data lack an integrity check (MDC); nothing was released; the sender must switch it on.",
+    "Den verschlüsselten Daten fehlt der Integritätsschutz (MDC); nichts wurde freigegeben; "
+    "der Absender muss ihn einschalten.",
 )
 TRUNCATED = _r(
     204,

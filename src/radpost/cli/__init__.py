@@ -24,6 +24,7 @@ COMMANDS = (
     "alarm",
     "partner",
     "key",
+    "open",
     "pack",
     "doctor",
     "conformance",

@@ -15,19 +15,13 @@ from radpost.dicom.identity import identify
 from radpost.errors import RadpostError
 from radpost.mime.partial import Fragment, assemble, progress
 from radpost.openpgp.values import Engine, Limits
+from radpost.testing.vectors import ERROR_CLASSES
 
 pytestmark = [pytest.mark.shared, pytest.mark.peer("gnupg")]
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "mails"
 LIMITS = Limits(max_plaintext=100 << 20)
-ERRORS = {
-    "tampered": {"tampered"},
-    "truncated": {"truncated"},
-    "no_secret_key": {"no-secret-key", "password-encrypted"},
-    "no_integrity": {"no-integrity"},
-    "mime_malformed": {"mime-malformed"},
-    "resource_limit": {"resource-limit"},
-}
+ERRORS = {name: {reason.name for reason in reasons} for name, reasons in ERROR_CLASSES.items()}
 
 
 def vectors(group: str) -> list[str]:

@@ -1,0 +1,103 @@
+"""The page of reference mails says what `radpost open` really makes of each of them."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from radpost.errors import TABLE
+from radpost.mails.opening import open_mails
+from radpost.testing.vectors import (
+    DEVIATIONS,
+    ERROR_CLASSES,
+    Vector,
+    deviations,
+    reference_keys,
+    vectors,
+)
+
+MAILS = Path(__file__).resolve().parents[4] / "shared" / "mails"
+PAGE = Path(__file__).resolve().parents[3] / "docs/reference/reference-mails.md"
+TITLES = {
+    "agit": "@GIT: OpenPGP, Supplement 54, fragments",
+    "mdn": "Receipts",
+    "dsn": "Bounces",
+}
+HEAD = """\
+# The reference mails
+
+What `radpost open` makes of each reference mail: mails made with programs of others (GnuPG, Sequoia, RNP,
+OpenSSL, mpack, Python's email package), or taken from other projects. The page is made from the mails
+themselves (`RADPOST_WRITE_DOCS=1 pytest tests/unit/mails/test_mails_reference_table.py`); the tests beside it
+compare every object, byte for byte, and every verdict with what is expected.
+
+The column *expected* is what the mail's maker asks for, in their words; *result* is ours, with the code of
+[the table of reasons](reasons.md).
+"""
+
+
+def rows(found: Sequence[Vector]) -> Iterator[str]:
+    keys = reference_keys(MAILS)
+    for vector in found:
+        results = open_mails(
+            vector.files, secrets=keys.secrets, certs=keys.certs, anchors=keys.anchors
+        ).to_json()["results"]
+        differs = deviations(vector, results)
+        assert bool(differs) == (vector.name in DEVIATIONS), (vector.name, differs)
+        expected = vector.expect["result"]
+        if expected.endswith("error") and vector.expect["error_class"]:
+            expected += f" ({vector.expect['error_class']})"
+        cells = [
+            f"`{vector.name}`",
+            vector.description.replace("|", "\\|"),
+            expected,
+            outcome(results),
+            signatures(results),
+            DEVIATIONS.get(vector.name, ""),
+        ]
+        yield f"| {' | '.join(cells)} |"
+
+
+def outcome(results: Sequence[dict[str, Any]]) -> str:
+    words = []
+    for result in results:
+        word = result["status"]
+        if word in {"error", "pending"}:
+            word += f" {result['code']} {TABLE[result['code']].name}"
+        if result["objects"]:
+            word += f", {len(result['objects'])} object{'s' if len(result['objects']) > 1 else ''}"
+        remarks = [one for one in result["warnings"] if one != "same-mail-again"]
+        words.append(word + (f" ({', '.join(remarks)})" if remarks else ""))
+    return "; ".join(
+        f"{words.count(word)} times {word}" if len(words) > 1 else word for word in dict.fromkeys(words)
+    )
+
+
+def signatures(results: Sequence[dict[str, Any]]) -> str:
+    return ", ".join(sorted({result["signature"]["verdict"] for result in results if result["signature"]}))
+
+
+def page() -> str:
+    text = HEAD
+    for group, title in TITLES.items():
+        text += f"\n## {title} (`{group}`)\n\n"
+        text += "| Mail | What it is | Expected | Result | Signature | Why it differs |\n"
+        text += "| --- | --- | --- | --- | --- | --- |\n"
+        text += "\n".join(rows(vectors(MAILS, group))) + "\n"
+    text += "\n## Classes of errors\n\n| Theirs | Ours |\n| --- | --- |\n"
+    for name, reasons in ERROR_CLASSES.items():
+        text += f"| `{name}` | {', '.join(f'{one.code} `{one.name}`' for one in reasons)} |\n"
+    return text
+
+
+@pytest.mark.shared
+@pytest.mark.peer("gnupg")
+def test_the_page_of_reference_mails_is_up_to_date() -> None:
+    made = page()
+    if os.environ.get("RADPOST_WRITE_DOCS") == "1":
+        PAGE.write_text(made, "utf-8")
+    assert PAGE.read_text("utf-8") == made, (
+        "run this test with RADPOST_WRITE_DOCS=1 and look at the difference"
+    )
