@@ -2,21 +2,22 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
 from radpost.errors import MIME_MALFORMED, PARTIAL_INCONSISTENT, RESOURCE_LIMIT, RadpostError
-from radpost.mime.coding import Buffer, Bytes, slices
+from radpost.mime.coding import IDENTITY, Buffer, Bytes, slices
 from radpost.mime.folding import Fields, block, message_fields, parameters
 from radpost.mime.headers import Header, Headers, parse_block
 from radpost.mime.params import parse_structured
-from radpost.mime.reader import Entity
+from radpost.mime.reader import Entity, body
 
 MAX_FRAGMENTS: Final = 10_000
 """A hostile ``total`` must not make us wait for, or count to, a billion."""
 MAX_NESTING: Final = 3
 MIN_FRAGMENT: Final = 4096
+_MAX_ENCODED: Final = 64 << 20
 _MAX_ID: Final = 900
 _NUMBER: Final = re.compile(r"0*([0-9]{1,9})")
 _HEADER_WINDOW: Final = 256 * 1024
@@ -247,12 +248,12 @@ def assemble(fragments: Iterable[Fragment]) -> Assembly:
     The same fragment twice is harmless; two that differ, or totals that do, are PARTIAL_INCONSISTENT. The
     caller checks ``progress`` first; a gap is PARTIAL_INCONSISTENT here.
     """
-    ordered = _unique(fragments)
+    defects: list[str] = []
+    ordered = _unique(_decoded(list(fragments), defects))
     state = progress(fragment.info for fragment in ordered)
     if not state.complete:
         raise RadpostError(PARTIAL_INCONSISTENT, f"{len(state.missing)} fragments are missing")
     depth = 1 + max(fragment.depth for fragment in ordered)
-    defects: list[str] = []
     parts = _join(ordered, defects)
     window = _window(parts)
     enclosed = parse_block(window, complete=len(window) < _HEADER_WINDOW)
@@ -268,6 +269,22 @@ def assemble(fragments: Iterable[Fragment]) -> Assembly:
         depth=depth,
         defects=tuple(dict.fromkeys(defects)),
     )
+
+
+def _decoded(fragments: Sequence[Fragment], defects: list[str]) -> Iterator[Fragment]:
+    """Undo an encoding that a relay put on a fragment, although RFC 2046 5.2.2 allows 7bit only."""
+    encoded = [fragment for fragment in fragments if fragment.entity.encoding not in IDENTITY]
+    if sum(fragment.entity.size for fragment in encoded) > _MAX_ENCODED:
+        raise RadpostError(RESOURCE_LIMIT, "encoded fragments are joined in memory, and these are too large")
+    if encoded:
+        defects.append("encoded-fragment")
+    for fragment in fragments:
+        if fragment.entity.encoding in IDENTITY:
+            yield fragment
+        else:
+            plain = b"".join(body(fragment.entity, fragment.buffer))
+            entity = replace(fragment.entity, encoding="7bit", body_start=0, body_end=len(plain))
+            yield replace(fragment, entity=entity, buffer=plain)
 
 
 def _unique(fragments: Iterable[Fragment]) -> list[Fragment]:

@@ -1,10 +1,13 @@
 """message/partial: split, described, joined, and what goes wrong with it in the field."""
 
+import base64
+import binascii
 from datetime import UTC, datetime
 
 import pytest
 
 from radpost.errors import MIME_MALFORMED, PARTIAL_INCONSISTENT, RESOURCE_LIMIT, RadpostError, Reason
+from radpost.mime import partial
 from radpost.mime.folding import block, message_id
 from radpost.mime.partial import (
     Assembly,
@@ -289,3 +292,25 @@ def test_inv8_joining_copies_no_bodies() -> None:
     assert len(joined.head) < 1000
     assert sum(part.end - part.start for part in joined.parts) > 1_000_000
     assert all(any(part.buffer is item.buffer for item in fragments) for part in joined.parts)
+
+
+@pytest.mark.parametrize("encoding", ["base64", "quoted-printable"])
+def test_fragments_that_a_relay_encoded_are_joined_as_well(encoding: str) -> None:
+    """RFC 2046 5.2.2 allows 7bit only; a mail server that does otherwise must not cost the mail."""
+    bodies = (_INNER + b"=" * 70 + b"\r\n", b"two\r\n", b"three\r\n")
+    fragments = []
+    for number, plain in enumerate(bodies, 1):
+        coded = base64.encodebytes(plain) if encoding == "base64" else binascii.b2a_qp(plain, istext=True)
+        head = f"Content-Transfer-Encoding: {encoding}\r\n".encode()
+        fragments.append(_fragment(_raw(number, coded, head=head)))
+    joined = assemble(reversed(fragments))
+    assert _body(_bytes(joined)).endswith(b"one\r\n" + b"=" * 70 + b"\r\ntwo\r\nthree\r\n")
+    assert "encoded-fragment" in joined.defects
+
+
+def test_inv8_encoded_fragments_are_joined_in_memory_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(partial, "_MAX_ENCODED", 100)
+    raw = _raw(1, b"A" * 200, total=1, head=b"Content-Transfer-Encoding: base64\r\n")
+    with pytest.raises(RadpostError) as caught:
+        assemble([_fragment(raw)])
+    assert caught.value.reason is RESOURCE_LIMIT
