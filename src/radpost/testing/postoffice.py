@@ -38,7 +38,7 @@ class Mailbox:
     ever: dict[int, bytes] = field(default_factory=dict)
     here: set[int] = field(default_factory=set)
     deleted: set[int] = field(default_factory=set)
-    """Flagged \\Deleted, not expunged (RFC 3501 2.3.2)."""
+    """Flagged \\Deleted, not expunged (RFC 3501 6.4.3)."""
 
     def put(self, content: bytes) -> int:
         """Keep a mail; return its UID."""
