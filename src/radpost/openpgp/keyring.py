@@ -2,7 +2,8 @@
 
 The gateway decides which keys are trusted and hands them over as bytes; GnuPG imports them, which verifies
 every self-signature, and lists what may be used. The import is kept under a digest of the keys, so that a
-restart with the same keys costs nothing; homes of other key sets are removed when nobody holds them.
+restart with the same keys costs nothing; homes of other key sets are removed when nobody holds them. A home
+counts as complete only when it is durable; one that does not is made anew.
 """
 
 import fcntl
@@ -169,6 +170,7 @@ class Keyring:
             run = self.gnupg.small(["--import"], b"".join(missing), secret=True)
             if not run.report.has("IMPORT_RES"):
                 raise RadpostError(ENGINE_FAULT, "GnuPG did not import the keys")
+            _make_durable(self.gnupg.home)
             done.write_text("\n".join(wanted), encoding="ascii")
         return list_certs(self.gnupg)
 
@@ -221,17 +223,46 @@ def _copy_home(source: Path, target: Path) -> None:
         place.chmod(0o600)
 
 
+def _make_durable(home: Path) -> None:
+    """Sync a home: once it counts as complete nothing fills it again, also after a power failure."""
+    for folder in (home / _SECRETS, home):
+        if folder.is_dir():
+            for path in (*filter(Path.is_file, folder.iterdir()), folder):
+                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+
+
 def _hold(home: Path) -> int:
-    """Mark a home as used, as long as this process lives."""
+    """Mark a home as used, as long as this process lives; what an interrupted import left is removed first."""
     while True:
         home.mkdir(mode=0o700, exist_ok=True)
         handle = os.open(home / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with suppress(BlockingIOError):  # somebody else is at it, or is done
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not (home / _DONE).exists():
+                _clear(home)
         fcntl.flock(handle, fcntl.LOCK_SH)
         # another process may have swept the home between the two calls
         with suppress(FileNotFoundError):
             if (home / _LOCK).stat().st_ino == os.fstat(handle).st_ino:
                 return handle
         os.close(handle)
+
+
+def _clear(home: Path) -> None:
+    """Empty a home that nobody holds, but for its lock: a torn file would be in the way of the next import."""
+    if (home / "S.gpg-agent").exists():
+        stop_agent(home)  # it outlived its gateway
+    for path in home.iterdir():
+        if path.name == _LOCK:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _sweep(home: Path, keep: str) -> None:

@@ -439,6 +439,45 @@ def test_keyrings_grow_by_inheritance_and_forget_what_is_not_wanted(
             assert {file.stat().st_mode & 0o777 for file in secrets} == {0o600}
 
 
+def test_a_home_counts_as_complete_only_after_its_files_are_durable(
+    world: World, short_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a power failure could leave a home that is never filled again, and no key would be usable."""
+    sync, synced = os.fsync, set[Path]()
+
+    def noted(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        home = path if (path / "pubring.kbx").exists() else path.parent
+        assert not (home / "complete").exists()
+        synced.add(path)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    with Keyring(short_home / "d", [world.ecc.secret], [world.partner.public]) as keyring:
+        home = keyring.gnupg.home
+        secrets = home / "private-keys-v1.d"
+        assert {home / "pubring.kbx", *secrets.iterdir(), secrets, home} <= synced
+    synced.clear()
+    with Keyring(short_home / "d", [world.ecc.secret], [world.partner.public]):
+        assert not synced, "a restart with the same keys costs nothing"
+
+
+def test_a_home_that_was_interrupted_is_made_anew_whatever_lies_in_it(
+    world: World, short_home: Path, tmp_path: Path
+) -> None:
+    message = world.peer.seal(b"x", [world.own("ecc")])
+    with Keyring(short_home / "t", [world.ecc.secret], []) as keyring:
+        home = keyring.gnupg.home
+        agents = _agents(home)
+    _gone(agents)
+    (home / "complete").unlink()
+    for torn in (home / "pubring.kbx", home / "gpg-agent.conf", *(home / "private-keys-v1.d").iterdir()):
+        torn.write_bytes(bytes(512))
+    with Keyring(short_home / "t", [world.ecc.secret], []) as keyring:
+        assert keyring.gnupg.home == home
+        assert opened(GnuPGEngine(keyring), message, tmp_path)[1] == b"x"
+
+
 def _agents(home: Path) -> list[int]:
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
