@@ -30,7 +30,7 @@ from radpost.testing.correspondence import NAMES
 from radpost.testing.overheard import Heard, Recording, recorded
 from radpost.testing.powerloss import Disk
 
-pytestmark = pytest.mark.peer("strace", "gnupg")
+pytestmark = [pytest.mark.peer("strace", "gnupg"), pytest.mark.timeout(400)]
 
 EXCHANGE = Path(__file__).with_name("power_loss_exchange.py")
 LENGTH = max(1, int(os.environ.get("RADPOST_SOAK", "1")))
@@ -160,7 +160,7 @@ MUTANTS: dict[str, tuple[Callable[[Recording, Path], bool], set[str]]] = {
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(0 if LENGTH > 1 else 170)
+@pytest.mark.timeout(0 if LENGTH > 1 else 400)
 def test_invariant_1_power_loss_while_mails_travel(recording: Recording, disks: Path) -> None:
     random = Random(SEED)
     again = 0

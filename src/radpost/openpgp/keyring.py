@@ -236,7 +236,7 @@ def _make_durable(home: Path) -> None:
 
 
 def _hold(home: Path) -> int:
-    """Mark a home as used, as long as this process lives; what an interrupted import left is removed first."""
+    """Mark a home as used while this process lives; what an interrupted import left is removed first."""
     while True:
         home.mkdir(mode=0o700, exist_ok=True)
         handle = os.open(home / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -253,7 +253,7 @@ def _hold(home: Path) -> int:
 
 
 def _clear(home: Path) -> None:
-    """Empty a home that nobody holds, but for its lock: a torn file would be in the way of the next import."""
+    """Empty a home that nobody holds, but for its lock: a torn file would disturb the next import."""
     if (home / "S.gpg-agent").exists():
         stop_agent(home)  # it outlived its gateway
     for path in home.iterdir():

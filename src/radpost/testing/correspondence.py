@@ -38,7 +38,7 @@ _SWITCHES: Final = {
 """How each one's mails to the other are made."""
 _SIDES: Final = (20, 50, 140)
 """Of the images, in pixels: the last one's mail is cut in fragments."""
-_PATIENCE_SECONDS: Final = 60.0
+_PATIENCE_SECONDS: Final = 150.0
 
 
 @dataclass(frozen=True, slots=True)
