@@ -23,7 +23,8 @@ def check(mail: bytes) -> None:
         assert_same_refusal(mail, error)
         return
     assert root == parse(memoryview(mail), LIMITS), "reading is deterministic, whatever the buffer is"
-    assert (root.start, root.body_end) == (0, len(mail))
+    assert not mail[: root.start].strip(b" \t\r\n"), "nothing but blank lines is skipped"
+    assert root.body_end == len(mail)
     entities = list(root.walk())
     assert len(entities) <= LIMITS.parts
     nested(root, 0)
