@@ -137,6 +137,8 @@ class _Parser:
         return self._enter(level, header, b"") if level.in_sequence else self._element(level, header)
 
     def _element(self, level: _Level, header: Header) -> Token:
+        if header.tag >> 16 == _ITEM >> 16:  # of that group only items and delimiters exist (PS3.5 7.5)
+            raise broken("a delimiter stands where none belongs")
         vr = header.vr or dictionary_vr(header.tag)
         if header.length == _UNDEFINED and header.vr in {b"OB", b"OW"}:
             return Token(Kind.FRAGMENTS, header.tag, vr, fragments=self._fragments(level))
