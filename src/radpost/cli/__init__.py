@@ -81,7 +81,8 @@ def guarded(command: Callable[[], object]) -> int:
         command()
     except RadpostError as error:
         detail = f" ({error.detail})" if error.detail else ""
-        print(f"radpost: {error.reason.code} {error.reason.name}: {error.reason.en}{detail}", file=sys.stderr)
+        line = f"radpost: {error.reason.code} {error.reason.name}: {error.reason.en}{detail}"
+        print("".join(mark if mark.isprintable() else " " for mark in line), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("radpost: interrupted", file=sys.stderr)

@@ -13,6 +13,7 @@ from radpost.cli.common import (
     opened,
     print_json,
     print_table,
+    tell,
 )
 from radpost.errors import RadpostError
 from radpost.gateway import operating
@@ -65,8 +66,8 @@ def end(
                 if len(numbers) == 1:
                     raise
                 failed = True
-                print(error.detail)
+                tell(error.detail)
                 continue
-            print(f"alarm {number} is ended: {ended.code} {ended.name}, {ended.subject}")
+            tell(f"alarm {number} is ended: {ended.code} {ended.name}, {ended.subject}")
     if failed:
         raise typer.Exit(1)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from radpost.cli.plain import JsonOption, complain, print_json, printable, size, told
+from radpost.cli.plain import JsonOption, complain, print_json, printable, size, tell, told
 from radpost.gateway.config import Config, language_of, load
 from radpost.gateway.site import Site, open_site
 from radpost.gateway.views import Explained
@@ -27,8 +27,10 @@ __all__ = [
     "print_json",
     "print_reasons",
     "print_table",
+    "printable",
     "size",
     "span",
+    "tell",
     "told",
 ]
 
@@ -78,7 +80,7 @@ def print_reasons(reasons: Iterable[Explained]) -> None:
             number = f"no. {reason.number}" if reason.number is not None else ""
             words = ", ".join(word for word in (number, reason.subject, since, often, reason.detail) if word)
             if words:
-                print(f"      - {words}")
+                tell(f"      - {words}")
         if len(found) > _SUBJECTS:
             print(f"      - and {len(found) - _SUBJECTS} more")
 
@@ -106,7 +108,7 @@ def print_facts(facts: Mapping[str, Any]) -> None:
     """Print names and values below each other."""
     width = max((len(name) for name in facts), default=0)
     for name, value in facts.items():
-        print(f"{name:<{width}}  {'' if value is None else value}")
+        tell(f"{name:<{width}}  {'' if value is None else value}")
 
 
 def moment(at: float | None) -> str:

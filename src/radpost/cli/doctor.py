@@ -14,6 +14,7 @@ from radpost.cli.common import (
     configured,
     print_json,
     print_table,
+    tell,
     told,
 )
 from radpost.errors import RadpostError
@@ -59,10 +60,11 @@ def _print(check: Check) -> None:
     mark = f"{_MARKS[check.state]:<8}"
     if sys.stdout.isatty():
         mark = typer.style(mark, fg=_COLOURS[check.state])
-    print(f"{mark}{check.step + ':':<16}{check.subject}: {check.found or check.state}", flush=True)
+    print(f"{mark}{check.step + ':':<16}", end="")
+    tell(f"{check.subject}: {check.found or check.state}")
     if check.remedy:
         code = f"{check.code}: " if check.code is not None else ""
-        print(f"{'':<8}{'':<16}-> {code}{check.remedy}", flush=True)
+        tell(f"{'':<8}{'':<16}-> {code}{check.remedy}")
 
 
 def _firewall(values: Config, *, as_json: bool) -> None:

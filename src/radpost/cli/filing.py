@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from radpost.agit.gathering import Gathered
+from radpost.cli.common import tell
 
 _LINE_EVERY: Final = 500
 LEFT_SHOWN: Final = 20
@@ -15,10 +16,10 @@ def say_left(gathered: Gathered, *, study_option: str) -> None:
     """Say what is not sent, and why; troubles on standard error."""
     troubles = [one for one in gathered.left if one.is_trouble]
     for one in troubles:
-        print(f"not sent: {one.path}: {one.sentence}", file=sys.stderr)
+        tell(f"not sent: {one.path}: {one.sentence}", file=sys.stderr)
     others = [one for one in gathered.left if not one.is_trouble]
     for one in others[:LEFT_SHOWN]:
-        print(f"left out: {one.path}: {one.sentence}")
+        tell(f"left out: {one.path}: {one.sentence}")
     if len(others) > LEFT_SHOWN:
         print(f"left out: {len(others) - LEFT_SHOWN} more")
     if gathered.unassigned:

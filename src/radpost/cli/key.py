@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from radpost.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, moment, opened, print_json
+from radpost.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, moment, opened, print_json, tell
 from radpost.errors import BAD_COMMAND, KEY_UNREADABLE, RadpostError
 from radpost.gateway import keyring
 from radpost.gateway.keyring import KeyView
@@ -123,7 +123,7 @@ def print_key(view: KeyView) -> None:
     """Print one key."""
     print(f"{view.owner}: {keyring.grouped(view.fingerprint)}")
     for user_id in view.user_ids:
-        print(f"    {user_id}")
+        tell(f"    {user_id}")
     how = f" ({view.confirmed_how}, {moment(view.confirmed_at)})" if view.confirmed_at else ""
     until = f"expires {view.expires[:10]}" if view.expires else "does not expire"
     print(f"    {view.state}{how}; {view.algorithm}, made {view.created[:10]}, {until}")

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 
@@ -41,13 +41,23 @@ def complain(error: RadpostError, language: Language = "en") -> None:
     """Say what failed: code, cause and remedy, facts."""
     reason = error.reason
     detail = f" ({error.detail})" if error.detail else ""
-    print(f"radpost: {reason.code} {reason.name}: {reason.sentence(language)}{detail}", file=sys.stderr)
+    tell(f"radpost: {reason.code} {reason.name}: {reason.sentence(language)}{detail}", file=sys.stderr)
+
+
+def tell(text: str, file: TextIO | None = None) -> None:
+    """Print a line that may hold what others wrote."""
+    print(printable(text), file=file, flush=True)
 
 
 def print_json(value: object) -> None:
-    """Print one JSON document."""
-    json.dump(value, sys.stdout, indent=2, ensure_ascii=False, default=str)
-    sys.stdout.write("\n")
+    """Print one JSON document; what would steer a terminal is escaped."""
+    for line in json.dumps(value, indent=2, ensure_ascii=False, default=str).split("\n"):
+        sys.stdout.write("".join(mark if mark.isprintable() else _escaped(mark) for mark in line) + "\n")
+
+
+def _escaped(mark: str) -> str:
+    """Return a character of a JSON string as RFC 8259 7 escapes it."""
+    return f"\\u{ord(mark):04x}" if mark.isascii() else json.dumps(mark)[1:-1]
 
 
 def printable(text: str) -> str:

@@ -16,7 +16,9 @@ from radpost.cli.common import (
     print_facts,
     print_json,
     print_table,
+    printable,
     size,
+    tell,
 )
 from radpost.errors import BAD_COMMAND, RadpostError
 from radpost.gateway import operating
@@ -81,7 +83,7 @@ def show(
     print(f"{reason.code} {reason.name} (to act: {reason.side.value})")
     print(f"  {reason.sentence(language)}")
     if view.detail:
-        print(f"  {view.detail}")
+        tell(f"  {view.detail}")
     print()
     print_facts(
         {
@@ -97,7 +99,7 @@ def show(
     )
     print("\nheaders of the outside:")
     for name, value in view.headers:
-        print(f"  {name}: {value}")
+        tell(f"  {name}: {value}")
     if raw is not None:
         print(f"\ncopied to {raw}; it may hold patient data")
 
@@ -120,7 +122,7 @@ def replay(
                 if number is not None:
                     raise
                 failed = True
-                print(f"entry {entry}: {error.detail}")
+                tell(f"entry {entry}: {error.detail}")
         if not numbers:
             print("the quarantine is empty")
         elif not wake(site.config):
@@ -145,7 +147,7 @@ def drop(
 
 def _sure(view: operating.Quarantined) -> bool:
     """Ask on a terminal; where nobody can be asked, nothing is dropped."""
-    sender = view.from_address or "an unknown sender"
+    sender = printable(view.from_address) or "an unknown sender"
     question = f"Drop the mail from {sender} for good? (receipt: {_told(view)})"
     return sys.stdin.isatty() and typer.confirm(question)
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from radpost.agit.gathering import is_uid
-from radpost.cli.common import DEFAULT_CONFIG, ConfigOption, opened, print_json, size
+from radpost.cli.common import DEFAULT_CONFIG, ConfigOption, opened, print_json, size, tell
 from radpost.cli.filing import LEFT_SHOWN, bar, say_left
 from radpost.errors import TABLE
 from radpost.gateway import sending
@@ -163,7 +163,7 @@ def _judge(site: Site, outcome: _Outcome, progress: Progress | None, *, as_json:
             }
         )
     elif failed:
-        print(f"radpost: the study was not fetched: {failed}", file=sys.stderr)
+        tell(f"radpost: the study was not fetched: {failed}", file=sys.stderr)
     elif progress is not None and not progress.good:
         open_ = [row for row in progress.transmissions if State(row.state) not in sending.GOOD]
         states = ", ".join(f"{row.id} {row.state}" for row in open_[:_FEW]) or "not planned yet"

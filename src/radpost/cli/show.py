@@ -18,6 +18,7 @@ from radpost.cli.common import (
     print_table,
     size,
     span,
+    tell,
 )
 from radpost.errors import NOT_FOUND, RadpostError
 from radpost.gateway import arrived, views
@@ -90,7 +91,7 @@ def _print_sent(view: TransmissionView, *, everything: bool) -> None:
         }
     )
     for linked in view.linked[:_MANY]:
-        print(f"same study: {linked}")
+        tell(f"same study: {linked}")
     _print_reasons(view)
     print("\nObjects: what is known of each ('-': not reported by this partner)")
     _print_truths(
@@ -212,7 +213,7 @@ def _print_reasons(view: TransmissionView | ArrivedView) -> None:
         print("\nWhy:")
     print_reasons(view.reasons)
     for sentence in waits:
-        print(f"  {sentence}")
+        tell(f"  {sentence}")
 
 
 _Row = tuple[object, str, Mapping[str, TruthView], Sequence[DeliveryView]]
@@ -242,7 +243,7 @@ def _print_truths(rows: Sequence[_Row], *, everything: bool) -> None:
     print_table(headings, table, empty="  none")
     evidence = {item.evidence for _, _, found, _ in rows for item in found.values() if item.evidence}
     if evidence:
-        print("evidence: " + "; ".join(sorted(evidence)[:10]))
+        tell("evidence: " + "; ".join(sorted(evidence)[:10]))
     if len(rows) > FULL and not everything:
         print("(--all shows every object)")
 
