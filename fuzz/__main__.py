@@ -30,7 +30,7 @@ def main() -> int:
         runner.fuzz(names[0], options, repository_only=args.committed_only)
     if args.replay:
         for path in args.replay:
-            bounded(runner.load(names[0]).check)(path.read_bytes())
+            bounded(runner.load(names[0]))(path.read_bytes())
         return 0
     return max(one(name, args, options) for name in names)
 

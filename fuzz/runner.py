@@ -77,7 +77,7 @@ def fuzz(name: str, options: Sequence[str], *, repository_only: bool = False) ->
             *options,
             seeds,
         ]
-        atheris.Setup(arguments, bounded(target.check), custom_mutator=mutate)
+        atheris.Setup(arguments, bounded(target), custom_mutator=mutate)
         atheris.Fuzz()
 
 

@@ -13,8 +13,6 @@ Blind = Callable[[bytes, int], bytes]
 Mutator = Callable[[bytes, int, Random, Blind], bytes]
 """A mutation that knows the structure; it may hand on to the blind one."""
 
-CPU_SECONDS: Final = 2.0
-"""What one input of at most some KiB may take of the processor, with the instrumentation's burden."""
 MEMORY: Final = 64 << 20
 """How much one input may raise the peak of the resident memory."""
 _RSS_UNIT: Final = 1024 if sys.platform != "darwin" else 1
@@ -36,18 +34,20 @@ class Target:
     seeds: Callable[[], Iterable[bytes]]
     mutate: Mutator
     max_len: int = 1 << 13
+    seconds: float = 2.0
+    """What one input may take of the processor, with the burden of instrumentation."""
 
 
-def bounded(check: Callable[[bytes], None]) -> Callable[[bytes], None]:
-    """Return the check with bounds on processor time and memory."""
+def bounded(target: Target) -> Callable[[bytes], None]:
+    """Return the target's check with bounds on processor time and memory."""
 
     def run(data: bytes) -> None:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         start = time.process_time()
-        check(data)
+        target.check(data)
         spent = time.process_time() - start
         grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak) * _RSS_UNIT
-        if spent > CPU_SECONDS:
+        if spent > target.seconds:
             raise ExcessError(f"{spent:.1f} s for {len(data)} bytes")
         if grown > MEMORY:
             raise ExcessError(f"{grown >> 20} MiB for {len(data)} bytes")

@@ -119,4 +119,5 @@ TARGET = Target(
     check=check,
     seeds=seeds,
     mutate=mutate,
+    seconds=8.0,  # deflated kilobytes are a hundred thousand elements, and they are read in five ways
 )

@@ -4,6 +4,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -96,10 +97,10 @@ def test_a_finding_is_reported_and_can_be_replayed(tmp_path: Path) -> None:
     assert b"SETPART: 0001" in found.read_bytes()
 
 
-def test_an_input_that_costs_too_much_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fuzz.target.CPU_SECONDS", 0.0)
-    with pytest.raises(ExcessError, match="for 3 bytes"):
-        bounded(lambda data: None)(b"abc")
+def test_an_input_that_costs_too_much_is_a_finding() -> None:
+    target = replace(runner.load("sets"), seconds=0.0)
+    with pytest.raises(ExcessError, match="for 6 bytes"):
+        bounded(target)(b"a: b\r\n")
 
 
 def test_an_unknown_target_is_named(tmp_path: Path) -> None:
