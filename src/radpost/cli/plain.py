@@ -56,7 +56,7 @@ def print_json(value: object) -> None:
 
 
 def _escaped(mark: str) -> str:
-    """Return a character of a JSON string as RFC 8259 7 escapes it."""
+    """Return a character of a JSON string as the standard escapes it."""
     return f"\\u{ord(mark):04x}" if mark.isascii() else json.dumps(mark)[1:-1]
 
 

@@ -249,8 +249,9 @@ def assemble(fragments: Iterable[Fragment]) -> Assembly:
     caller checks ``progress`` first; a gap is PARTIAL_INCONSISTENT here.
     """
     defects: list[str] = []
-    ordered = _unique(_decoded(list(fragments), defects))
-    state = progress(fragment.info for fragment in ordered)
+    every = list(fragments)
+    state = progress(fragment.info for fragment in every)  # also of those that came twice
+    ordered = _unique(_decoded(every, defects))
     if not state.complete:
         raise RadpostError(PARTIAL_INCONSISTENT, f"{len(state.missing)} fragments are missing")
     depth = 1 + max(fragment.depth for fragment in ordered)

@@ -226,6 +226,8 @@ def test_contradictions() -> None:
     assert _reason(one, two, _raw(3, b"x", total=4)) is PARTIAL_INCONSISTENT
     assert _reason(one, two, _raw(3, b"x", ident="j")) is PARTIAL_INCONSISTENT
     assert _reason(one, three) is PARTIAL_INCONSISTENT
+    assert _reason(one, two, three, _raw(2, b"two\r\n", total=4)) is PARTIAL_INCONSISTENT
+    assert _reason(one, two, three, _raw(2, b"two\r\n", ident="j")) is PARTIAL_INCONSISTENT
     assert _reason(one, two, _raw(3, b"x", total=None), _raw(4, b"x", total=None)) is PARTIAL_INCONSISTENT
 
 
