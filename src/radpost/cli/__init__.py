@@ -26,6 +26,7 @@ COMMANDS = (
     "key",
     "open",
     "pack",
+    "check",
     "doctor",
     "conformance",
 )

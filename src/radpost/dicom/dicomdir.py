@@ -1,5 +1,6 @@
 """The directory of a medium: which files a DICOMDIR names (PS3.3 F.3, PS3.10 8.6)."""
 
+import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ def references(path: Path) -> Iterator[Reference]:
     """Yield what a DICOMDIR refers to, in its order; raise DICOM_INVALID if it cannot be read."""
     folder = path.parent.resolve()
     names: dict[Path, dict[str, str]] = {}
-    for components in _file_ids(path):
+    for components in file_ids(path):
         file_id = "/".join(components)
         if not components or any(_is_unsafe(name) for name in components):
             yield Reference(file_id, None, "escapes")
@@ -51,13 +52,14 @@ def references(path: Path) -> Iterator[Reference]:
             yield Reference(file_id, found)
 
 
-def _file_ids(path: Path) -> list[list[str]]:
+def file_ids(source: Path | io.BytesIO) -> list[list[str]]:
+    """Return the components of every Referenced File ID in a DICOMDIR; DICOM_INVALID if it cannot be read."""
     library = pydicom()
     try:
-        size = path.stat().st_size
+        size = source.stat().st_size if isinstance(source, Path) else len(source.getbuffer())
         records: list[Any] = []
         if size <= MAX_DICOMDIR_SIZE:
-            records = library.dcmread(path, specific_tags=[0x00041220]).get("DirectoryRecordSequence") or []
+            records = library.dcmread(source, specific_tags=[0x00041220]).get("DirectoryRecordSequence") or []
         ids = []
         for record in records:
             # an inactive record's file may be gone (PS3.3 F.3.2.2, Record In-use Flag)

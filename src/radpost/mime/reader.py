@@ -98,7 +98,7 @@ def parse(buffer: Buffer, limits: Limits = _DEFAULT_LIMITS) -> Entity:
     Raises MIME_MALFORMED if the mail claims to be multipart and no part can be found, RESOURCE_LIMIT beyond
     the limits on depth, number of parts and size of headers.
     """
-    root = _Reader(buffer, limits).entity(_beginning(buffer), len(buffer), 0, _TEXT)
+    root = skeleton(buffer, limits)
     if root.is_multipart and not root.children:
         raise RadpostError(MIME_MALFORMED, "multipart without " + ", ".join(root.defects))
     return root
@@ -108,6 +108,14 @@ def _beginning(buffer: Buffer) -> int:
     """Return where a mail begins: some programs put blank lines before its header."""
     found = _BLANK_LINES.match(bytes(buffer[:_NEAR]))
     return found.end() if found else 0
+
+
+def skeleton(buffer: Buffer, limits: Limits = _DEFAULT_LIMITS) -> Entity:
+    """Parse what can be found, also of a multipart without any part: for those who explain mails.
+
+    Raises RESOURCE_LIMIT only.
+    """
+    return _Reader(buffer, limits).entity(_beginning(buffer), len(buffer), 0, _TEXT)
 
 
 def body(entity: Entity, buffer: Buffer) -> Iterator[Bytes]:
