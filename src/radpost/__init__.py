@@ -1,20 +1,24 @@
 """Radpost: radiology studies by encrypted e-mail (DICOM e-mail).
 
-Public functions that need neither gateway nor database: ``radpost.open_mails``, ``radpost.pack``.
+Public functions that need neither gateway nor database: ``radpost.open_mails``, ``radpost.pack``,
+``radpost.check``.
 """
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from radpost.mails.checking.api import Checked, check
     from radpost.mails.opening import open_mails
     from radpost.mails.packing import pack
     from radpost.mails.results import OpenedMails
 
-__all__ = ["OpenedMails", "__version__", "open_mails", "pack"]
+__all__ = ["Checked", "OpenedMails", "__version__", "check", "open_mails", "pack"]
 
 __version__ = "0.1.0"
 
 _OFFLINE = {
+    "Checked": "radpost.mails.checking.results",
     "OpenedMails": "radpost.mails.results",
+    "check": "radpost.mails.checking.api",
     "open_mails": "radpost.mails.opening",
     "pack": "radpost.mails.packing",
 }

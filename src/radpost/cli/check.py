@@ -1,28 +1,21 @@
 """``radpost check``: which rules a mail keeps, bends or breaks, and how its sender mends it."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from radpost.cli.common import print_json, told
-from radpost.gateway.phrases import Language
+from radpost.cli.plain import JsonOption, LangOption, language_of, print_json, printable, told
 from radpost.mails.checking.api import check as check_mails
 from radpost.mails.checking.results import document
 from radpost.mails.checking.text import render
 
 
-class _Language(StrEnum):
-    EN = "en"
-    DE = "de"
-
-
 def check(
     mails: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
-            metavar="MAIL", exists=True, dir_okay=False, help="Files with mails, also fragments of one mail."
+            metavar="MAIL", help="Mails: .eml files, an mbox, a Maildir, a folder, - (stdin); fragments too."
         ),
     ],
     secret: Annotated[
@@ -36,8 +29,8 @@ def check(
     passphrase_file: Annotated[
         Path | None, typer.Option("--passphrase-file", metavar="FILE", help="The secret key's passphrase.")
     ] = None,
-    language: Annotated[_Language, typer.Option("--lang", help="The language of the text.")] = _Language.EN,
-    as_json: Annotated[bool, typer.Option("--json", help="Print all verdicts as JSON.")] = False,
+    lang: LangOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Check mails against @GIT 1.1r, DICOM's parts on e-mail, and the standards of mail, without a gateway.
 
@@ -45,12 +38,13 @@ def check(
     does with it, and how the sender mends it. With --secret the inside is checked, too. Rules that are known
     from the field only are marked unconfirmed and decide nothing. The exit status is 1 if a rule is broken.
     """
-    spoken: Language = "de" if language is _Language.DE else "en"
+    spoken = lang or language_of()
     with told(spoken):
         found = check_mails(mails, secret=secret or (), certs=certs or (), passphrase_file=passphrase_file)
     if as_json:
         print_json(document(found, spoken))
     else:
-        print("\n".join(render(mail, spoken) for mail in found), end="")
+        for mail in found:
+            print("\n".join(printable(line) for line in render(mail, spoken).split("\n")))
     if not all(mail.good for mail in found):
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""Rules of ASCII armor, as everybody can see it (RFC 4880 6, RFC 9580 6)."""
+"""Rules of ASCII armor, as everybody can see it (RFC 4880 6)."""
 
 from typing import Final
 

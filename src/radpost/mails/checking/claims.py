@@ -62,8 +62,8 @@ _TEXTS: Final[dict[Claimed, tuple[str, str]]] = {
         "eine DICOM-E-Mail nach Supplement 54 im Klartext",
     ),
     Claimed.ZIP: (
-        "a ZIP package (IHE XDM, or PS3.11 L); recognised, not opened here",
-        "ein ZIP-Paket (IHE XDM oder PS3.11 L); nur erkannt, hier nicht geöffnet",
+        "a ZIP package, as in IHE XDM and DICOM ZIP by e-mail; recognised, not opened here",
+        "ein ZIP-Paket, wie in IHE XDM und DICOM-ZIP per E-Mail; nur erkannt, hier nicht geöffnet",
     ),
     Claimed.KEYS: ("a mail that brings OpenPGP keys", "eine Mail mit OpenPGP-Schlüsseln"),
     Claimed.LETTER: ("an ordinary mail", "eine gewöhnliche Mail"),

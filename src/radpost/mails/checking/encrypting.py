@@ -334,15 +334,15 @@ RULES: Final = (
         "rfc4880-5.2-signature", "RFC 4880", "5.2.4", Severity.SERIOUS, signature,
         Words(
             "A signature, where there is one, matches the data, and its key is neither expired nor revoked.",
-            "A bad signature goes to quarantine with every policy but 'ignore' (@GIT 1.1r 5.1: an unusable"
-            " one must not disturb the transfer, a wrong one is another matter).",
+            "A bad signature goes to quarantine with every policy but 'ignore' (the recommendation, 5.1: an"
+            " unusable one must not disturb the transfer, a wrong one is another matter).",
             "Sign the very bytes that you encrypt (combined method: gpg --sign --encrypt in one call), with"
             " a key that is valid now.",
         ),
         Words(
             "Eine Signatur, wo es eine gibt, passt zu den Daten; ihr Schlüssel ist weder abgelaufen noch"
             " widerrufen.",
-            "Eine falsche Signatur führt außer bei 'ignore' in die Quarantäne (@GIT 1.1r 5.1: eine nicht"
+            "Eine falsche Signatur führt außer bei 'ignore' in die Quarantäne (Empfehlung, 5.1: eine nicht"
             " nutzbare darf nicht stören, eine falsche ist etwas anderes).",
             "Signieren Sie genau die Bytes, die Sie verschlüsseln (kombiniert: gpg --sign --encrypt in einem"
             " Aufruf), mit einem jetzt gültigen Schlüssel.",

@@ -297,14 +297,14 @@ RULES: Final = (
         "ps3.12-k.1.2-id", "PS3.12", "K.1.2", Severity.SERIOUS, id_form,
         Words(
             "The id is a DICOM File ID: components of 1 to 8 of A-Z 0-9 _, joined by /, at most 71"
-            " characters, no / in front (RFC 3240 2).",
+            " characters, no / in front (RFC 3240).",
             "A DICOMDIR refers to files by this id: receivers do not find them. Without DICOMDIR the id"
             " decides nothing.",
             "Write id=\"IM000001\", or leave id out where there is no DICOMDIR.",
         ),
         Words(
             "Die id ist eine DICOM File ID: Bestandteile aus 1 bis 8 von A-Z 0-9 _, durch / verbunden,"
-            " höchstens 71 Zeichen, kein / am Anfang (RFC 3240 2).",
+            " höchstens 71 Zeichen, kein / am Anfang (RFC 3240).",
             "Ein DICOMDIR verweist mit dieser id auf Dateien: Empfänger finden sie nicht. Ohne DICOMDIR"
             " entscheidet die id nichts.",
             "Schreiben Sie id=\"IM000001\", oder lassen Sie die id ohne DICOMDIR weg.",
@@ -313,12 +313,12 @@ RULES: Final = (
     Rule(
         "ps3.12-k.1.2-id-present", "PS3.12", "K.1.2", Severity.SERIOUS, id_present,
         Words(
-            "Where a DICOMDIR is in the mail, every DICOM part has its id (RFC 3240 2).",
+            "Where a DICOMDIR is in the mail, every DICOM part has its id (RFC 3240).",
             "Receivers that work from the DICOMDIR do not find the file.",
             "Give each part the File ID under which the DICOMDIR names it, or send no DICOMDIR.",
         ),
         Words(
-            "Ist ein DICOMDIR in der Mail, hat jeder DICOM-Teil seine id (RFC 3240 2).",
+            "Ist ein DICOMDIR in der Mail, hat jeder DICOM-Teil seine id (RFC 3240).",
             "Empfänger, die nach dem DICOMDIR arbeiten, finden die Datei nicht.",
             "Geben Sie jedem Teil die File ID, unter der ihn das DICOMDIR nennt, oder senden Sie kein"
             " DICOMDIR.",

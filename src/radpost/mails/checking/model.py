@@ -223,7 +223,7 @@ class Finding:
         )
 
 
-FIELD: Final = "field practice after @GIT 1.1r"
+FIELD: Final = "@GIT practice"
 """Where rules come from that are seen in mails only (DESIGN 12)."""
 LONGEST: Final = 60
 """What a stranger wrote is shown up to so many characters."""

@@ -43,6 +43,8 @@ class Checked:
     sealed: tuple[Sealed, ...]
     findings: tuple[Finding, ...]
     """All verdicts, the heaviest first."""
+    remark: tuple[str, str] | None = None
+    """What else is to be said, English and German."""
 
     @property
     def name(self) -> str:
@@ -78,6 +80,7 @@ class Checked:
                 "text": self.claim.text(language),
                 "reasons": self.claim.why(language),
             },
+            "remark": None if self.remark is None else self.remark[language == "de"],
             "sealed": [_sealed(one, language) for one in self.sealed],
             "rules": {verdict.value.replace(" ", "_"): list(self.rules(verdict)) for verdict in Verdict},
             "findings": [_finding(one, language) for one in self.findings],

@@ -67,6 +67,8 @@ def _lines(mail: Checked, language: Language) -> Iterator[str]:
     yield from _wrapped(say("claims", language) + mail.claim.text(language) + ".", "  ")
     for why in mail.claim.why(language):
         yield from _wrapped(f"- {why}", _INDENT, hanging="  ")
+    if mail.remark is not None:
+        yield from _wrapped(f"- {mail.remark[language == 'de']}", _INDENT, hanging="  ")
     for seal in mail.sealed[:_SHOWN]:
         yield from _wrapped(_seal(seal, language), "  ")
     for verdict, name in _MARKS:
