@@ -20,7 +20,7 @@ from radpost.dicom.delivery import send_files
 from radpost.dicom.scu import Peer
 from radpost.gateway.config import load
 from radpost.gateway.partners import RADPOST_PEER, Switches
-from radpost.store import incoming, schema
+from radpost.store import incoming_mails, schema
 from radpost.store.database import Database
 from radpost.testing.institution import Institution, OwnKey, make_key, toml_server, wait_confirmed
 from radpost.testing.peers.base import free_port
@@ -158,8 +158,8 @@ class Pair:
             assert self.pacs is not None
             self.pacs.wait(one.hashes, timeout)
             with view(self.b) as database, database.read() as connection:
-                last = incoming.recent_arrivals(connection, 1)[0]
-                stored = incoming.objects_of(connection, last.id)[0].imported_at
+                last = incoming_mails.recent_arrivals(connection, 1)[0]
+                stored = incoming_mails.objects_of(connection, last.id)[0].imported_at
             found.append(max(0.0, stored - closed))
             wait_confirmed(self.a)
         return found

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from radpost.store import objects, outgoing, partners
+from radpost.store import objects, outgoing_collections, partners
 from radpost.store.database import Database
 from radpost.store.objects import ObjectFacts
 from radpost.store.spool import Spool, Stored
@@ -39,7 +39,7 @@ class Store:
         self._count = 0
         with self.database.write() as connection:
             partners.put(connection, partners.PartnerRow("B", "B", "b@b.example", "{}", 1.0))
-            outgoing.add_collection(connection, collection_values("9.9"))
+            outgoing_collections.add_collection(connection, collection_values("9.9"))
 
     def ingest(self) -> float:
         """Take one object in; return the seconds from the written file to the yes."""
@@ -56,10 +56,10 @@ class Store:
         with self.database.write() as connection:
             objects.put_blob(connection, self.spool, stored, now)
             put = objects.put(connection, facts, now)
-            row = outgoing.open_collection(connection, "bench", "B", "9.9")
+            row = outgoing_collections.open_collection(connection, "bench", "B", "9.9")
             assert row is not None
-            assert outgoing.add_member(connection, row.id, put.id, sha256, "", now)
-            outgoing.touch_collection(
+            assert outgoing_collections.add_member(connection, row.id, put.id, sha256, "", now)
+            outgoing_collections.touch_collection(
                 connection, row.id, "{}", "open", now + 30, objects=1, size=len(content)
             )
         return time.perf_counter() - start

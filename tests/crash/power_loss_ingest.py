@@ -31,7 +31,7 @@ from radpost.gateway import ingest, receiving
 from radpost.gateway.config import Config, DicomIn, Institution, Limits, Receiver
 from radpost.gateway.settling import Settler
 from radpost.gateway.site import Site, open_site
-from radpost.store import cleaning, database, incoming, objects, partners, spool
+from radpost.store import cleaning, database, incoming_mails, objects, partners, spool
 from radpost.store.segments import Segments
 from radpost.testing.dimse import CT, EXPLICIT_LE, data_set
 
@@ -106,12 +106,12 @@ class Sender:
         """Let the gateway be done with a mail; its collector may take the file from now on."""
         ack(kind="free", token=token)
         with self.site.database.read() as connection:
-            rows = incoming.recent_arrivals(connection, 10_000)
+            rows = incoming_mails.recent_arrivals(connection, 10_000)
         for row in rows:
             path = self.site.spool.path(row.sha256)
             if row.state != "done" and path.exists() and f"Subject: {token}\r".encode() in path.read_bytes():
                 with self.site.database.write() as connection:
-                    incoming.update_arrival(connection, row.id, state="done", due_at=None)
+                    incoming_mails.update_arrival(connection, row.id, state="done", due_at=None)
                     objects.release_blob(connection, row.sha256, time.time() - 1000)
         cleaning.collect(self.site.database, self.site.spool, time.time(), 100.0)
 

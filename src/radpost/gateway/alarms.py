@@ -8,8 +8,8 @@ import structlog
 from sqlalchemy import Connection
 
 from radpost.errors import DISK_FULL, ENGINE_FAULT, STORE_UNUSABLE
-from radpost.store import incoming, journal
-from radpost.store.incoming import DeliveryRow
+from radpost.store import incoming_deliveries, journal
+from radpost.store.incoming_deliveries import DeliveryRow
 from radpost.transfer.actions import Alarm, EndAlarm, Remark
 
 PASSING: Final = frozenset({ENGINE_FAULT, DISK_FULL, STORE_UNUSABLE})
@@ -65,7 +65,9 @@ def write_delivery_records(
 ) -> None:
     """Write what a delivery wants recorded; a destination has one alarm, which ends with its last object."""
     for record in records:
-        if isinstance(record, EndAlarm) and incoming.others_failed(connection, row, record.reason.code):
+        if isinstance(record, EndAlarm) and incoming_deliveries.others_failed(
+            connection, row, record.reason.code
+        ):
             continue
         write_records(connection, [record], f"delivery to {row.destination}", now)
 

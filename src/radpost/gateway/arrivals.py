@@ -7,7 +7,14 @@ from sqlalchemy import Connection
 from radpost.gateway import machines
 from radpost.gateway.alarms import About, write_records
 from radpost.gateway.site import Site
-from radpost.store import incoming, journal, objects
+from radpost.store import (
+    incoming_mails,
+    incoming_receipts,
+    journal,
+    mailbox_entries,
+    objects,
+    quarantined_mails,
+)
 from radpost.store.spool import Stored
 from radpost.transfer import incoming as incoming_machine
 
@@ -25,7 +32,7 @@ def add_arrival(
     """Note a mail whose bytes are durable; from this commit on it may be acknowledged (invariant 1)."""
     objects.put_blob(connection, site.spool, stored, now)
     fresh = incoming_machine.IncomingMail(not_before=now)
-    return incoming.add_arrival(
+    return incoming_mails.add_arrival(
         connection,
         {
             "source": source,
@@ -49,7 +56,7 @@ def apply_incoming(
     now: float,
 ) -> incoming_machine.IncomingMail:
     """Feed events to an arrival; write its state, its alarms and the receipt it owes."""
-    row = incoming.get_arrival(connection, arrival_id)
+    row = incoming_mails.get_arrival(connection, arrival_id)
     assert row is not None, "arrivals are not removed while anything names them"
     before = after = machines.load(incoming_machine.IncomingMail, row.machine)
     policy = incoming_machine.IncomingPolicy()
@@ -57,7 +64,7 @@ def apply_incoming(
     for event in events:
         after, more = incoming_machine.decide(after, event, now, policy, site.random())
         actions.extend(more)
-    incoming.update_arrival(
+    incoming_mails.update_arrival(
         connection,
         arrival_id,
         machine=machines.dump(after),
@@ -82,13 +89,13 @@ def apply_incoming(
             case incoming_machine.SendReceipt(disposition, _):
                 _owe(connection, row, disposition.value, after, now)
             case incoming_machine.DeleteFromServer():
-                incoming.set_entry_of_arrival(connection, arrival_id, "ours")
+                mailbox_entries.set_entry_of_arrival(connection, arrival_id, "ours")
             case incoming_machine.EndQuarantine():
-                incoming.end_quarantine_of(connection, arrival_id, now)
+                quarantined_mails.end_quarantine_of(connection, arrival_id, now)
             case incoming_machine.KeepQuarantined(reason):
                 # after a replay that failed again the new reason stands in place of the old one
-                incoming.end_quarantine_of(connection, arrival_id, now)
-                incoming.add_quarantine(
+                quarantined_mails.end_quarantine_of(connection, arrival_id, now)
+                quarantined_mails.add_quarantine(
                     connection,
                     {
                         "arrival_id": arrival_id,
@@ -116,13 +123,13 @@ def alarm_subject(arrival_id: int) -> str:
 
 def _owe(
     connection: Connection,
-    row: incoming.ArrivalRow,
+    row: incoming_mails.ArrivalRow,
     disposition: str,
     after: incoming_machine.IncomingMail,
     now: float,
 ) -> None:
     assert row.partner is not None, "receipts go to known partners only (invariant 9)"
-    incoming.add_receipt(
+    incoming_receipts.add_receipt(
         connection,
         {
             "arrival_id": row.id,

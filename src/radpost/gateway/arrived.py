@@ -16,8 +16,11 @@ from radpost.gateway.arrivals import alarm_subject
 from radpost.gateway.phrases import Language
 from radpost.gateway.site import Site
 from radpost.gateway.views import NOT_REPORTED, Explained, Step, TruthView, explained, timeline
-from radpost.store import incoming, lookups
-from radpost.store.incoming import ArrivalRow, DeliveryRow, IncomingSetRow, ReceiptRow
+from radpost.store import incoming_deliveries, incoming_mails, incoming_receipts, incoming_sets, lookups
+from radpost.store.incoming_deliveries import DeliveryRow
+from radpost.store.incoming_mails import ArrivalRow
+from radpost.store.incoming_receipts import ReceiptRow
+from radpost.store.incoming_sets import IncomingSetRow
 from radpost.store.journal import AlarmRow
 from radpost.store.lookups import ReceivedObject
 from radpost.transfer.incoming_set import IncomingSet
@@ -113,7 +116,7 @@ def find(site: Site, name: str) -> list[ArrivedView]:
     if name.startswith(PREFIX):
         number = name.removeprefix(PREFIX)
         with site.database.read() as connection:
-            row = incoming.get_arrival(connection, int(number)) if number.isdecimal() else None
+            row = incoming_mails.get_arrival(connection, int(number)) if number.isdecimal() else None
         if row is None:
             raise RadpostError(NOT_FOUND, f"{name}; see 'radpost status'")
         return [_view(site, None, [row])]
@@ -124,8 +127,8 @@ def find(site: Site, name: str) -> list[ArrivedView]:
         loose = loose or lookups.arrivals_of_study(connection, name)
     for partner, set_id in sets:
         with site.database.read() as connection:
-            stored = incoming.get_set(connection, partner, set_id)
-            rows = incoming.arrivals_of_set(connection, partner, set_id)
+            stored = incoming_sets.get_set(connection, partner, set_id)
+            rows = incoming_sets.arrivals_of_set(connection, partner, set_id)
         views.append(_view(site, stored, rows))
     views.extend(_view(site, None, [row]) for row in loose)
     return views
@@ -135,15 +138,15 @@ def _view(site: Site, stored: IncomingSetRow | None, rows: Sequence[ArrivalRow])
     language = site.config.institution.language
     with site.database.read() as connection:
         found = {row.id: lookups.received_objects(connection, row.id) for row in rows}
-        receipts = {row.id: incoming.receipts_of(connection, row.id) for row in rows}
+        receipts = {row.id: incoming_receipts.receipts_of(connection, row.id) for row in rows}
         deliveries = {
-            item.object_id: incoming.deliveries_of(connection, item.object_id)
+            item.object_id: incoming_deliveries.deliveries_of(connection, item.object_id)
             for items in found.values()
             for item in items
             if item.object_id is not None
         }
         events = lookups.events_of_arrivals(connection, [row.id for row in rows])
-        parts = incoming.parts(connection, stored.partner, stored.set_id) if stored else []
+        parts = incoming_sets.parts(connection, stored.partner, stored.set_id) if stored else []
         subjects = [alarm_subject(row.id) for row in rows]
         if stored:
             subjects.append(f"set {stored.set_id} from {stored.partner}")

@@ -12,8 +12,8 @@ from radpost.gateway import machines
 from radpost.gateway.outbox import Outbox, envid_of
 from radpost.gateway.partners import Partner
 from radpost.gateway.site import Site
-from radpost.store import journal, outgoing
-from radpost.store.outgoing import MailRow
+from radpost.store import journal, outgoing_submissions
+from radpost.store.outgoing_mails import MailRow
 from radpost.store.spool import Stored
 from radpost.transfer.outgoing import OutgoingMail
 from radpost.transfer.submission import Submission
@@ -93,10 +93,10 @@ class Cutter:
         generation = machines.load(OutgoingMail, row.machine).generation
         ids = dict.fromkeys([*([whole] if whole else []), *(piece.message_id for piece in pieces)])
         for message_id in ids:
-            outgoing.add_message(
+            outgoing_submissions.add_message(
                 connection, message_id, row.id, partner.name, partner.address, generation, now
             )
-        outgoing.add_submissions(
+        outgoing_submissions.add_submissions(
             connection,
             [
                 {

@@ -22,8 +22,8 @@ from radpost.gateway import handover, machines
 from radpost.gateway.alarms import write_delivery_records, write_records
 from radpost.gateway.config import Destination, TlsFiles
 from radpost.gateway.site import Site
-from radpost.store import incoming, journal
-from radpost.store.incoming import DeliveryRow
+from radpost.store import incoming_deliveries, journal
+from radpost.store.incoming_deliveries import DeliveryRow
 from radpost.transfer import delivery as machine
 from radpost.transfer.delivery import Delivery, DeliveryPolicy
 from radpost.transfer.retry import Connected, ConnectFailed, Line, LinePolicy
@@ -72,7 +72,7 @@ class Deliverer:
         if not self._line.usable(now):
             return False
         with self._site.database.read() as connection:
-            rows = incoming.due_deliveries(connection, self._destination.name, now, BATCH)
+            rows = incoming_deliveries.due_deliveries(connection, self._destination.name, now, BATCH)
         if not rows:
             if self._sender is not None:
                 self._sender.close_if_idle()
@@ -213,7 +213,7 @@ class Deliverer:
                     values["done_at"] = now
                 if result.changed is not None:
                     values["changed_from"], values["changed_to"] = result.changed
-                incoming.update_delivery(connection, row.id, **values)
+                incoming_deliveries.update_delivery(connection, row.id, **values)
                 write_delivery_records(connection, row, records, now)
 
     def _tell_line(self, event: Connected | ConnectFailed) -> None:

@@ -15,7 +15,7 @@ from radpost.gateway.accounts import endpoint_of
 from radpost.gateway.config import Mailbox
 from radpost.gateway.keeping import NO_ROOM, Fetched, Keeper
 from radpost.gateway.site import Site
-from radpost.store.incoming import MailboxEntryRow
+from radpost.store.mailbox_entries import MailboxEntryRow
 from radpost.store.spool import SpoolWriter
 from radpost.transfer.retry import Connected
 from radpost.transport.imap import ImapMailbox, Waiting, Wake

@@ -13,7 +13,7 @@ from radpost.errors import NOT_OURS, QUARANTINE_FULL, RadpostError
 from radpost.gateway.arrivals import apply_incoming
 from radpost.gateway.site import Site
 from radpost.openpgp.fileview import FileView
-from radpost.store import incoming, journal
+from radpost.store import incoming_mails, journal, quarantined_mails
 from radpost.transfer.incoming import Drop, Phase
 
 POSTMASTER: Final = "postmaster"
@@ -29,7 +29,7 @@ _AT_ONCE: Final = 100
 def full(site: Site) -> bool:
     """Tell whether the share of the quarantine for such mails is used up."""
     with site.database.read() as connection:
-        count, size = incoming.foreign_held(connection)
+        count, size = quarantined_mails.foreign_held(connection)
     return count >= MOST or size >= site.config.limits.foreign_bytes
 
 
@@ -60,16 +60,18 @@ def expire(site: Site, now: float) -> int:
     _end_alarm(site, now)
     before = now - site.config.limits.foreign_days * _DAY
     with site.database.read() as connection:
-        found = incoming.old_foreign(connection, before, _AT_ONCE)
+        found = quarantined_mails.old_foreign(connection, before, _AT_ONCE)
     if not found:
         return 0
     count = 0
     with site.database.write() as connection:
         for row in found:
-            arrival = incoming.get_arrival(connection, row.arrival_id) if row.arrival_id is not None else None
+            arrival = (
+                incoming_mails.get_arrival(connection, row.arrival_id) if row.arrival_id is not None else None
+            )
             if arrival is not None and arrival.state != Phase.QUARANTINED.value:
                 continue  # a person has it processed again at this moment
-            incoming.end_quarantine(connection, row.id, "expired", now)
+            quarantined_mails.end_quarantine(connection, row.id, "expired", now)
             if arrival is not None:
                 apply_incoming(site, connection, arrival.id, [Drop()], now)
             count += 1

@@ -14,7 +14,7 @@ from radpost.dicom.filenames import file_name as safe_name
 from radpost.dicom.filenames import is_uid, marked
 from radpost.errors import FOLDER_UNUSABLE, PROGRAM_FAILED, RadpostError
 from radpost.gateway.config import Destination
-from radpost.store.incoming import DeliveryRow
+from radpost.store.incoming_deliveries import DeliveryRow
 
 UNASSIGNED: Final = "unassigned"
 NAME_VARIABLE: Final = "RADPOST_FILE_NAME"

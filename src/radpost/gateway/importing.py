@@ -20,7 +20,7 @@ from radpost.gateway.config import Destination
 from radpost.gateway.ingest import facts_of
 from radpost.gateway.partners import Partner
 from radpost.gateway.site import Site
-from radpost.store import incoming, journal, objects
+from radpost.store import incoming_mails, journal, objects
 from radpost.store.objects import ObjectFacts, ObjectRow
 from radpost.store.spool import Stored, trouble
 from radpost.transfer import incoming as incoming_machine
@@ -125,7 +125,7 @@ class Importer:
                 }
             )
         if rows:
-            incoming.add_objects(connection, rows)
+            incoming_mails.add_objects(connection, rows)
         for kind in sorted(unplaced):
             placing.alarm(connection, kind, now)
         return incoming_machine.Imported(stored=len(rows), remarks=reason is not None, reason=reason)

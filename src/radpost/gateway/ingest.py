@@ -32,7 +32,7 @@ from radpost.gateway.doors import PacsDoor, within
 from radpost.gateway.partners import Partner
 from radpost.gateway.settling import Settler
 from radpost.gateway.site import Site
-from radpost.store import journal, objects, outgoing
+from radpost.store import journal, objects, outgoing_collections
 from radpost.store.objects import ObjectFacts
 from radpost.store.segments import Record
 from radpost.store.spool import Stored
@@ -76,20 +76,24 @@ class Collector:
     ) -> tuple[int, bool]:
         """Note an object whose blob is put, and let it join its collection; True if a batch was closed."""
         put = objects.put(connection, facts, now)
-        row = outgoing.open_collection(connection, origin.source, origin.partner.name, facts.study_uid)
+        row = outgoing_collections.open_collection(
+            connection, origin.source, origin.partner.name, facts.study_uid
+        )
         if row is None:
             state = Collection(opened_at=now)
-            collection_id = outgoing.add_collection(
+            collection_id = outgoing_collections.add_collection(
                 connection, self._fresh(origin, facts.study_uid, state, now)
             )
         else:
             state, collection_id = machines.load(Collection, row.machine), row.id
-        if not outgoing.add_member(connection, collection_id, put.id, facts.file_sha256, name, now):
+        if not outgoing_collections.add_member(
+            connection, collection_id, put.id, facts.file_sha256, name, now
+        ):
             return collection_id, False
         after, closes = completion.decide(
             state, completion.ObjectArrived(facts.size), now, self.policy(origin)
         )
-        outgoing.touch_collection(
+        outgoing_collections.touch_collection(
             connection,
             collection_id,
             machines.dump(after),
@@ -102,18 +106,18 @@ class Collector:
 
     def ended(self, connection: Connection, origin: Origin, *, others_open: bool, now: float) -> bool:
         """Tell the collections of a source that its association ended; True if one is due soon."""
-        rows = outgoing.open_collections_of(connection, origin.source, origin.partner.name)
+        rows = outgoing_collections.open_collections_of(connection, origin.source, origin.partner.name)
         for row in rows:
             before = machines.load(Collection, row.machine)
             event = completion.AssociationEnded(others_open)
             after, closes = completion.decide(before, event, now, self.policy(origin))
             state = CLOSED if closes else OPEN
-            outgoing.touch_collection(connection, row.id, machines.dump(after), state, after.due)
+            outgoing_collections.touch_collection(connection, row.id, machines.dump(after), state, after.due)
         return bool(rows)
 
     def flush(self, connection: Connection, origin: Origin, now: float) -> int:
         """Close all collections of a source for a partner; return how many."""
-        rows = outgoing.open_collections_of(connection, origin.source, origin.partner.name)
+        rows = outgoing_collections.open_collections_of(connection, origin.source, origin.partner.name)
         for row in rows:
             self.close(connection, row, completion.Flush(), now, self.policy(origin))
         if origin.source.startswith(SEND):
@@ -125,7 +129,7 @@ class Collector:
 
         Of a ``radpost send`` that did not say that all is there nobody knows what is missing: it alarms.
         """
-        rows = outgoing.due_collections(connection, now)
+        rows = outgoing_collections.due_collections(connection, now)
         for row in rows:
             whole = row.source.startswith(SEND)
             self.close(connection, row, TimerDue(), now, CompletionPolicy(whole=whole))
@@ -136,7 +140,7 @@ class Collector:
     @staticmethod
     def close(
         connection: Connection,
-        row: outgoing.CollectionRow,
+        row: outgoing_collections.CollectionRow,
         event: completion.CollectionEvent,
         now: float,
         policy: CompletionPolicy,
@@ -144,7 +148,7 @@ class Collector:
         """Feed an event to one collection and store the result."""
         after, closes = completion.decide(machines.load(Collection, row.machine), event, now, policy)
         state = CLOSED if closes else OPEN
-        outgoing.touch_collection(connection, row.id, machines.dump(after), state, after.due)
+        outgoing_collections.touch_collection(connection, row.id, machines.dump(after), state, after.due)
 
     def policy(self, origin: Origin) -> CompletionPolicy:
         """Return when a study of this source for this partner is complete."""

@@ -22,8 +22,8 @@ from radpost.gateway.arrivals import add_arrival, apply_incoming
 from radpost.gateway.site import Site
 from radpost.mime.partial import Fragment, FragmentInfo, assemble
 from radpost.openpgp.fileview import FileView
-from radpost.store import incoming
-from radpost.store.incoming import ArrivalRow
+from radpost.store import incoming_fragments, incoming_mails, incoming_receipts
+from radpost.store.incoming_mails import ArrivalRow
 from radpost.store.spool import Stored
 from radpost.transfer import incoming as machine
 from radpost.transfer import incoming_set as set_machine
@@ -56,7 +56,7 @@ class Joiner:
             wanted = bool(answers_for) and not self._answered(connection, row.id, from_address, answers_for)
             recognised = machine.Recognised(machine.Kind.FRAGMENT, wanted)
             apply_incoming(self._site, connection, row.id, [recognised], now)
-            stored = incoming.get_assembly(connection, from_address, info.id)
+            stored = incoming_fragments.get_assembly(connection, from_address, info.id)
             state, before = _read(stored)
             if state == JOINED:
                 apply_incoming(self._site, connection, row.id, [machine.Joined()], now)
@@ -64,7 +64,9 @@ class Joiner:
             if state == JOINING:
                 return  # joined with the others
             here = [
-                item for item in incoming.fragments(connection, from_address, info.id) if item.id != row.id
+                item
+                for item in incoming_fragments.fragments(connection, from_address, info.id)
+                if item.id != row.id
             ]
             numbers = {item.fragment_number or 0 for item in here}
             event = set_machine.FragmentArrived(
@@ -78,7 +80,9 @@ class Joiner:
             counted = replace(before, have=len(numbers))
             after, actions = set_machine.decide_assembly(counted, event, now, self._policy)
             state = JOINING if after.joined else BROKEN if after.broken else WAITING
-            incoming.put_assembly(connection, from_address, info.id, machines.dump(after), state, after.due)
+            incoming_fragments.put_assembly(
+                connection, from_address, info.id, machines.dump(after), state, after.due
+            )
             about = About(arrival_id=row.id)
             write_records(connection, actions, _subject(from_address, info.id), now, about)
             if after.broken:
@@ -87,7 +91,7 @@ class Joiner:
     @staticmethod
     def _answered(connection: Connection, arrival_id: int, from_address: str, message_id: str) -> bool:
         """Tell whether another first fragment of the same mail answers for it."""
-        copies = incoming.first_fragments(connection, from_address, message_id, besides=arrival_id)
+        copies = incoming_fragments.first_fragments(connection, from_address, message_id, besides=arrival_id)
         return any(machines.load(machine.IncomingMail, copy.machine).wanted for copy in copies)
 
     def join_due(self) -> int:
@@ -96,7 +100,7 @@ class Joiner:
             return 0  # another worker is at it
         try:
             with self._site.database.read() as connection:
-                groups = incoming.assemblies_to_join(connection, self._site.clock())
+                groups = incoming_fragments.assemblies_to_join(connection, self._site.clock())
             return sum(self._tried(from_address, fragment_id) for from_address, fragment_id in groups)
         finally:
             self._lock.release()
@@ -104,15 +108,15 @@ class Joiner:
     def give_up_due(self, now: float) -> None:
         """Give up groups after their deadline: alarm, and quarantine what is here."""
         with self._site.database.read() as connection:
-            groups = incoming.due_assemblies(connection, now)
+            groups = incoming_fragments.due_assemblies(connection, now)
         for from_address, fragment_id in groups:
             with self._site.database.write() as connection:
-                state, before = _read(incoming.get_assembly(connection, from_address, fragment_id))
+                state, before = _read(incoming_fragments.get_assembly(connection, from_address, fragment_id))
                 after, actions = set_machine.decide_assembly(before, TimerDue(), now, self._policy)
                 if state != WAITING or after == before:
                     continue  # a fragment came between the two looks
                 write_records(connection, actions, _subject(from_address, fragment_id), now)
-                incoming.put_assembly(
+                incoming_fragments.put_assembly(
                     connection, from_address, fragment_id, machines.dump(after), GIVEN_UP, after.due
                 )
                 self._quarantine(connection, from_address, fragment_id, INCOMPLETE_FRAGMENTS, now)
@@ -136,7 +140,7 @@ class Joiner:
 
     def _join(self, from_address: str, fragment_id: str) -> None:
         with self._site.database.read() as connection:
-            rows = incoming.fragments(connection, from_address, fragment_id)
+            rows = incoming_fragments.fragments(connection, from_address, fragment_id)
         stored = self._assembled(rows)
         now = self._site.clock()
         with self._site.database.write() as connection:
@@ -150,14 +154,14 @@ class Joiner:
                 now=now,
             )
             # asked again: a copy may have come while the bytes were written
-            for row in incoming.fragments(connection, from_address, fragment_id):
+            for row in incoming_fragments.fragments(connection, from_address, fragment_id):
                 events: list[machine.IncomingEvent] = [machine.Joined()]
                 if row.state != machine.Phase.FRAGMENT.value:
                     events[:0] = [machine.Replay(), machine.Recognised(machine.Kind.FRAGMENT)]
-                    incoming.withdraw_receipts(connection, row.id)
+                    incoming_receipts.withdraw_receipts(connection, row.id)
                 apply_incoming(self._site, connection, row.id, events, now)
-                incoming.update_arrival(connection, row.id, joined_into=joined)
-            incoming.set_assembly_state(connection, from_address, fragment_id, JOINED)
+                incoming_mails.update_arrival(connection, row.id, joined_into=joined)
+            incoming_fragments.set_assembly_state(connection, from_address, fragment_id, JOINED)
         self._site.bells.open.ring()
 
     def _assembled(self, rows: list[ArrivalRow]) -> Stored:
@@ -180,21 +184,23 @@ class Joiner:
         now = self._site.clock()
         self._site.log.warning("fragments not joined", code=reason.code, name=reason.name)
         with self._site.database.write() as connection:
-            _, before = _read(incoming.get_assembly(connection, from_address, fragment_id))
+            _, before = _read(incoming_fragments.get_assembly(connection, from_address, fragment_id))
             if reason in PASSING:
                 text = machines.dump(before)
                 due = now + RETRY_SECONDS
-                incoming.put_assembly(connection, from_address, fragment_id, text, JOINING, due)
+                incoming_fragments.put_assembly(connection, from_address, fragment_id, text, JOINING, due)
                 return
             broken = replace(before, joined=False, broken=True, due=None)
-            incoming.put_assembly(connection, from_address, fragment_id, machines.dump(broken), BROKEN, None)
+            incoming_fragments.put_assembly(
+                connection, from_address, fragment_id, machines.dump(broken), BROKEN, None
+            )
             self._quarantine(connection, from_address, fragment_id, reason, now)
         self._site.bells.receipts.ring()
 
     def _quarantine(
         self, connection: Connection, from_address: str, fragment_id: str, reason: Reason, now: float
     ) -> None:
-        for row in incoming.fragments(connection, from_address, fragment_id):
+        for row in incoming_fragments.fragments(connection, from_address, fragment_id):
             if row.state == machine.Phase.FRAGMENT.value:
                 apply_incoming(self._site, connection, row.id, [machine.Failed(reason)], now)
 

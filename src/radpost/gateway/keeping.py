@@ -27,8 +27,8 @@ from radpost.gateway.alarms import write_records
 from radpost.gateway.arrivals import add_arrival
 from radpost.gateway.config import Mailbox
 from radpost.gateway.site import Site
-from radpost.store import incoming, journal
-from radpost.store.incoming import MailboxEntryRow
+from radpost.store import journal, mailbox_entries, quarantined_mails
+from radpost.store.mailbox_entries import MailboxEntryRow
 from radpost.store.spool import Stored
 from radpost.transfer.retry import Connected, ConnectFailed, Line, LinePolicy
 from radpost.transfer.retry import decide as decide_line
@@ -79,7 +79,7 @@ class Keeper:
         """Leave mail on the server while there is no room for it here (DESIGN 12 "Quarantine")."""
         self.site.spool.require_space()
         with self.site.database.read() as connection:
-            held = incoming.quarantine_bytes(connection)
+            held = quarantined_mails.quarantine_bytes(connection)
         if held >= self.site.config.limits.quarantine_bytes:
             raise RadpostError(QUARANTINE_FULL)
 
@@ -102,7 +102,7 @@ class Keeper:
     def _note(self, connection: Connection, stored: Stored, validity: str, uid: str) -> None:
         """Note a mail; the same bytes under a new UID are no new mail (UIDVALIDITY changed)."""
         now = self.site.clock()
-        known = incoming.entry_by_hash(connection, self.mailbox.name, stored.sha256)
+        known = mailbox_entries.entry_by_hash(connection, self.mailbox.name, stored.sha256)
         arrival_id, state = None, STORED
         if known is not None and known.arrival_id is not None:
             arrival_id, state = known.arrival_id, known.state
@@ -116,7 +116,7 @@ class Keeper:
                 recipient=self.site.address,
                 now=now,
             )
-        incoming.put_entry(
+        mailbox_entries.put_entry(
             connection,
             MailboxEntryRow(self.mailbox.name, validity, uid, stored.sha256, arrival_id, state, now),
         )
@@ -130,13 +130,13 @@ class Keeper:
     def known(self, validity: str) -> dict[str, MailboxEntryRow]:
         """Return what was seen in the mailbox before."""
         with self.site.database.read() as connection:
-            return incoming.entries(connection, self.mailbox.name, validity)
+            return mailbox_entries.entries(connection, self.mailbox.name, validity)
 
     def forget(self, validity: str, uids: list[str]) -> None:
         """Forget mails that are gone from the server."""
         if uids:
             with self.site.database.write() as connection:
-                incoming.forget_entries(connection, self.mailbox.name, validity, uids)
+                mailbox_entries.forget_entries(connection, self.mailbox.name, validity, uids)
 
     def tidy_is_due(self) -> bool:
         """Tell whether to look for mails that are gone; a clock may be set back."""
@@ -158,13 +158,13 @@ class Keeper:
             self.forget(validity, gone[start : start + FORGET_BATCH])
         if all(uid in known for uid in here):
             with self.site.database.write() as connection:
-                incoming.forget_other_validities(connection, self.mailbox.name, validity, before)
+                mailbox_entries.forget_other_validities(connection, self.mailbox.name, validity, before)
 
     def mark(self, validity: str, uids: list[str], state: str) -> None:
         """Store a new state of entries."""
         if uids:
             with self.site.database.write() as connection:
-                incoming.set_entries(connection, self.mailbox.name, validity, uids, state)
+                mailbox_entries.set_entries(connection, self.mailbox.name, validity, uids, state)
 
     def tell(self, event: Connected | ConnectFailed) -> None:
         """Note whether the server works."""

@@ -12,9 +12,19 @@ from radpost.gateway.outbox import Outbox
 from radpost.gateway.site import Site, wake
 from radpost.gateway.views import Explained, explained
 from radpost.mime.headers import parse_block
-from radpost.store import incoming, journal, lookups, outgoing
-from radpost.store.incoming import ArrivalRow, QuarantineRow
-from radpost.store.outgoing import TransmissionRow
+from radpost.store import (
+    incoming_deliveries,
+    incoming_mails,
+    incoming_receipts,
+    journal,
+    lookups,
+    outgoing_mails,
+    outgoing_transmissions,
+    quarantined_mails,
+)
+from radpost.store.incoming_mails import ArrivalRow
+from radpost.store.outgoing_transmissions import TransmissionRow
+from radpost.store.quarantined_mails import QuarantineRow
 from radpost.transfer import delivery as delivery_machine
 from radpost.transfer import incoming as incoming_machine
 from radpost.transfer.actions import Command, Operator
@@ -100,7 +110,7 @@ def retry_transmission(site: Site, name: str) -> Retried:
 def retry_failed(site: Site) -> Retried:
     """Send again all that failed, and deliver again all that a destination refused."""
     with site.database.read() as connection:
-        found = outgoing.transmissions(connection, limit=_MANY, states=FAILED)
+        found = outgoing_transmissions.transmissions(connection, limit=_MANY, states=FAILED)
     mails = {row.id: _retry(site, row.id) for row in found}
     deliveries = _retry_deliveries(site, None)
     wake(site.config)
@@ -124,7 +134,7 @@ def retry_destination(site: Site, destination: str) -> Retried:
 def quarantine(site: Site) -> list[QuarantineRow]:
     """Return what lies in quarantine, oldest first."""
     with site.database.read() as connection:
-        return incoming.quarantined(connection)
+        return quarantined_mails.quarantined(connection)
 
 
 def quarantined(site: Site, number: int) -> Quarantined:
@@ -136,7 +146,7 @@ def quarantined(site: Site, number: int) -> Quarantined:
     row, arrival = _entry(site, number)
     path = site.spool.path(row.sha256)
     with site.database.read() as connection:
-        receipts = incoming.receipts_of(connection, arrival.id) if arrival else []
+        receipts = incoming_receipts.receipts_of(connection, arrival.id) if arrival else []
     return Quarantined(
         id=row.id,
         arrival=f"mail:{row.arrival_id}" if row.arrival_id is not None else "",
@@ -205,10 +215,10 @@ def drop(site: Site, number: int) -> None:
                 raise RadpostError(
                     BAD_COMMAND, f"entry {number}: the mail is {arrival.state}; wait for its end"
                 )
-            incoming.end_quarantine(connection, row.id, "dropped", now)
+            quarantined_mails.end_quarantine(connection, row.id, "dropped", now)
             apply_incoming(site, connection, arrival.id, [incoming_machine.Drop()], now)
         else:
-            incoming.end_quarantine(connection, row.id, "dropped", now)
+            quarantined_mails.end_quarantine(connection, row.id, "dropped", now)
 
 
 def alarms(site: Site) -> list[Explained]:
@@ -273,7 +283,7 @@ def reason_of(code: int | None) -> Reason:
 def _retry(site: Site, transmission_id: str) -> int:
     now = site.clock()
     with site.database.write() as connection:
-        states = [Phase(row.state) for row in outgoing.mails_of(connection, transmission_id)]
+        states = [Phase(row.state) for row in outgoing_mails.mails_of(connection, transmission_id)]
         unsent = {Phase.PLANNED, Phase.SEALED, Phase.SUBMITTING}
         count = sum(state in RESENDABLE or state in unsent for state in states)
         if count:
@@ -283,7 +293,7 @@ def _retry(site: Site, transmission_id: str) -> int:
 
 def _retry_deliveries(site: Site, destination: str | None) -> int:
     with site.database.read() as connection:
-        stopped = incoming.stopped_deliveries(connection, destination)
+        stopped = incoming_deliveries.stopped_deliveries(connection, destination)
     for start in range(0, len(stopped), 200):
         now = site.clock()
         with site.database.write() as connection:
@@ -292,7 +302,7 @@ def _retry_deliveries(site: Site, destination: str | None) -> int:
                 after, records = delivery_machine.decide(
                     before, Operator(Command.RETRY), now, delivery_machine.DeliveryPolicy()
                 )
-                incoming.update_delivery(
+                incoming_deliveries.update_delivery(
                     connection,
                     row.id,
                     machine=machines.dump(after),
@@ -307,12 +317,12 @@ def _retry_deliveries(site: Site, destination: str | None) -> int:
 
 def _entry(site: Site, number: int) -> tuple[QuarantineRow, ArrivalRow | None]:
     with site.database.read() as connection:
-        row = incoming.get_quarantine(connection, number)
+        row = quarantined_mails.get_quarantine(connection, number)
         if row is None or row.state != "open":
             raise RadpostError(NOT_FOUND, f"entry {number}; see 'radpost quarantine list'")
         arrival = None
         if row.arrival_id is not None:
-            arrival = incoming.get_arrival(connection, row.arrival_id)
+            arrival = incoming_mails.get_arrival(connection, row.arrival_id)
     return row, arrival
 
 

@@ -17,7 +17,14 @@ from radpost.gateway.alarms import About, write_records
 from radpost.gateway.partners import Partner
 from radpost.gateway.site import Site
 from radpost.mime.folding import message_id as make_message_id
-from radpost.store import journal, objects, outgoing
+from radpost.store import (
+    journal,
+    objects,
+    outgoing_mails,
+    outgoing_submissions,
+    outgoing_transmissions,
+    outgoing_windows,
+)
 from radpost.transfer import outgoing as mail_machine
 from radpost.transfer import submission as submission_machine
 from radpost.transfer import transmission as transmission_machine
@@ -65,7 +72,7 @@ class Outbox:
     def mail_event(
         self,
         connection: Connection,
-        mail: int | outgoing.MailRow,
+        mail: int | outgoing_mails.MailRow,
         event: mail_machine.OutgoingEvent,
         now: float,
         **also: object,
@@ -74,7 +81,7 @@ class Outbox:
 
         ``also`` is what else is stored in its row.
         """
-        row = outgoing.get_mail(connection, mail) if isinstance(mail, int) else mail
+        row = outgoing_mails.get_mail(connection, mail) if isinstance(mail, int) else mail
         before = machines.load(OutgoingMail, row.machine)
         partner = self._partner(row.partner)
         policy = self.policy(partner)
@@ -95,7 +102,7 @@ class Outbox:
         now: float,
     ) -> None:
         """Feed one event to a transmission."""
-        row = outgoing.get_transmission(connection, transmission_id)
+        row = outgoing_transmissions.get_transmission(connection, transmission_id)
         assert row is not None, "mails are removed only with their transmission"
         before = machines.load(transmission_machine.Transmission, row.machine)
         policy = transmission_machine.TransmissionPolicy()
@@ -106,7 +113,7 @@ class Outbox:
             values["ended_at"] = now if after.state in transmission_machine.ENDED else None
         if after.priority is not before.priority:
             values["priority"] = after.priority.value
-        outgoing.update_transmission(connection, transmission_id, **values)
+        outgoing_transmissions.update_transmission(connection, transmission_id, **values)
         for action in actions:
             match action:
                 case Alarm() | EndAlarm() | Remark():
@@ -120,7 +127,7 @@ class Outbox:
     def submission_event(
         self,
         connection: Connection,
-        row: outgoing.SubmissionRow,
+        row: outgoing_submissions.SubmissionRow,
         event: submission_machine.SubmissionEvent,
         now: float,
         *,
@@ -140,10 +147,10 @@ class Outbox:
             values["reply"] = reply
         if after.phase is submission_machine.Phase.ACCEPTED:
             values["done_at"] = now
-        outgoing.update_submission(connection, row.id, **values)
+        outgoing_submissions.update_submission(connection, row.id, **values)
         subject = f"submission to {row.partner}"
         for record in records:
-            if isinstance(record, EndAlarm) and outgoing.others_stuck(
+            if isinstance(record, EndAlarm) and outgoing_submissions.others_stuck(
                 connection, row.partner, record.reason.code, but=row.id
             ):
                 continue  # another message to this partner stands under the same alarm
@@ -155,7 +162,7 @@ class Outbox:
 
     def window(self, connection: Connection, partner: Partner, now: float) -> window_machine.Window:
         """Return a partner's window of credits."""
-        text = outgoing.get_window(connection, partner.name)
+        text = outgoing_windows.get_window(connection, partner.name)
         if text is None:
             return window_machine.opened(self.window_policy(partner), now)
         return machines.load(window_machine.Window, text)
@@ -174,12 +181,12 @@ class Outbox:
             return
         before = self.window(connection, found, now)
         after, _ = window_machine.decide(before, event, now, self.window_policy(found))
-        outgoing.put_window(connection, partner, machines.dump(after))
+        outgoing_windows.put_window(connection, partner, machines.dump(after))
 
     def _store_mail(
         self,
         connection: Connection,
-        row: outgoing.MailRow,
+        row: outgoing_mails.MailRow,
         before: OutgoingMail,
         after: OutgoingMail,
         actions: Sequence[mail_machine.OutgoingAction],
@@ -209,7 +216,7 @@ class Outbox:
                 mail_id=row.id,
                 code=after.reason.code if after.reason else None,
             )
-        outgoing.update_mail(connection, row.id, **values)
+        outgoing_mails.update_mail(connection, row.id, **values)
 
     @staticmethod
     def _work(
@@ -229,7 +236,11 @@ class Outbox:
         return None
 
     def _mail_action(
-        self, connection: Connection, row: outgoing.MailRow, action: mail_machine.OutgoingAction, now: float
+        self,
+        connection: Connection,
+        row: outgoing_mails.MailRow,
+        action: mail_machine.OutgoingAction,
+        now: float,
     ) -> None:
         match action:
             case Alarm() | EndAlarm() | Remark():
@@ -256,37 +267,41 @@ class Outbox:
                 pass  # work that follows from the committed state; the bells ring after the commit
 
     @staticmethod
-    def _others_alarmed(connection: Connection, row: outgoing.MailRow, ended: EndAlarm) -> bool:
+    def _others_alarmed(connection: Connection, row: outgoing_mails.MailRow, ended: EndAlarm) -> bool:
         """Tell whether another mail of the transmission stands under the same alarm."""
-        return outgoing.others_alarmed(connection, row.transmission_id, ended.reason.code, but=row.id)
+        return outgoing_mails.others_alarmed(connection, row.transmission_id, ended.reason.code, but=row.id)
 
     def _tell_messages(
         self, connection: Connection, mail_id: int, event: submission_machine.SubmissionEvent, now: float
     ) -> None:
-        for submission in outgoing.live_submissions(connection, mail_id):
+        for submission in outgoing_submissions.live_submissions(connection, mail_id):
             self.submission_event(connection, submission, event, now)
 
-    def _repeat(self, connection: Connection, row: outgoing.MailRow, now: float) -> None:
+    def _repeat(self, connection: Connection, row: outgoing_mails.MailRow, now: float) -> None:
         """Send again the one fragment that came back, under a new Message-ID of its own."""
-        bounced = [item for item in outgoing.submissions_of(connection, row.id) if item.reply == "bounced"]
+        bounced = [
+            item
+            for item in outgoing_submissions.submissions_of(connection, row.id)
+            if item.reply == "bounced"
+        ]
         for item in bounced[-1:]:
             message_id = self.new_message_id()
             head = (item.head or b"").replace(item.message_id.encode(), message_id.encode())
-            outgoing.update_submission(
+            outgoing_submissions.update_submission(
                 connection, item.id, message_id=message_id, envid=envid_of(message_id), head=head, reply=""
             )
             machine = machines.load(OutgoingMail, row.machine)
-            outgoing.add_message(
+            outgoing_submissions.add_message(
                 connection, message_id, row.id, row.partner, item.recipient, machine.generation, now
             )
-            fresh = outgoing.get_submission(connection, item.id)
+            fresh = outgoing_submissions.get_submission(connection, item.id)
             assert fresh is not None
             self.submission_event(connection, fresh, submission_machine.CameBack(), now)
 
     def _order_mails(
         self, connection: Connection, transmission_id: str, command: Command, now: float
     ) -> None:
-        for mail in outgoing.mails_of(connection, transmission_id):
+        for mail in outgoing_mails.mails_of(connection, transmission_id):
             self.mail_event(connection, mail.id, Operator(command), now)
 
     def new_message_id(self) -> str:

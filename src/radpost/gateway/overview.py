@@ -13,7 +13,17 @@ from radpost.gateway.foreign import REMOVED
 from radpost.gateway.phrases import Language, say
 from radpost.gateway.site import Site, wake
 from radpost.gateway.views import Explained, explained
-from radpost.store import incoming, journal, lookups, outgoing, retrievals
+from radpost.store import (
+    incoming_deliveries,
+    incoming_mails,
+    incoming_sets,
+    journal,
+    lookups,
+    outgoing_collections,
+    outgoing_transmissions,
+    quarantined_mails,
+    retrievals,
+)
 from radpost.store.journal import AlarmRow
 from radpost.transfer.delivery import Phase as DeliveryPhase
 from radpost.transfer.transmission import ENDED, State
@@ -141,7 +151,7 @@ def overview(site: Site) -> Overview:
     with site.database.read() as connection:
         alarms = journal.open_alarms(connection)
         lines = (*_mail_lines(site, connection, alarms), *_destination_lines(site, connection))
-        entries, letters = incoming.quarantine_counts(connection)
+        entries, letters = quarantined_mails.quarantine_counts(connection)
         foreign = Counter(row.mailbox for row in lookups.foreign_mails(connection) if row.state == "foreign")
         return Overview(
             running=wake(site.config),
@@ -150,19 +160,19 @@ def overview(site: Site) -> Overview:
             disk_free=site.spool.free_bytes(),
             alarms=tuple(explained(alarm.code, language, alarm=alarm) for alarm in alarms),
             lines=lines,
-            sending=outgoing.counts(connection),
-            receiving=incoming.counts(connection),
+            sending=outgoing_transmissions.counts(connection),
+            receiving=incoming_mails.counts(connection),
             overdue=Overdue(
                 receipts=lookups.overdue_mails(connection, now),
                 incomplete_sets=lookups.incomplete_sets(connection),
                 mail_servers=lookups.delayed_messages(connection),
                 deliveries=sum(row[3] for row in lookups.failed_deliveries(connection)),
-                unplaced=incoming.unplaced_count(connection),
+                unplaced=incoming_deliveries.unplaced_count(connection),
             ),
             quarantine_entries=entries,
             quarantine_foreign=letters,
             foreign_removed=int(journal.recall(connection, REMOVED) or 0),
-            quarantine_bytes=incoming.quarantine_bytes(connection),
+            quarantine_bytes=quarantined_mails.quarantine_bytes(connection),
             quarantine_limit=site.config.limits.quarantine_bytes,
             foreign=dict(foreign),
             collecting=tuple(
@@ -177,12 +187,12 @@ def overview(site: Site) -> Overview:
             sent=tuple(_sent(connection)),
             received=tuple(
                 Received(row.set_id, row.partner, row.last_at, row.objects, row.state)
-                for row in incoming.recent_sets(connection, SHOWN)
+                for row in incoming_sets.recent_sets(connection, SHOWN)
             ),
         )
 
 
-def _closes(row: outgoing.CollectionRow) -> float | None:
+def _closes(row: outgoing_collections.CollectionRow) -> float | None:
     """Return when a collection closes by itself; that of a ``radpost send`` waits for the command."""
     return None if row.source.startswith(SEND) else row.due_at
 
@@ -256,7 +266,7 @@ def _mail_lines(site: Site, connection: Connection, alarms: Sequence[AlarmRow]) 
 
 
 def _destination_lines(site: Site, connection: Connection) -> list[Line]:
-    counts = incoming.delivery_counts(connection)
+    counts = incoming_deliveries.delivery_counts(connection)
     facts = {fact.name: fact for fact in lookups.facts(connection, "destination ")}
     lines = []
     for item in site.config.destination:
@@ -285,9 +295,9 @@ _DONE: Final = (DeliveryPhase.DELIVERED, DeliveryPhase.DELIVERED_REMARK)
 def _sent(connection: Connection) -> list[Sent]:
     """Return what was sent last; what has not ended stands there too, however old it is."""
     active = [state.value for state in State if state not in ENDED]
-    rows = outgoing.transmissions(connection, limit=SHOWN)
+    rows = outgoing_transmissions.transmissions(connection, limit=SHOWN)
     known = {row.id for row in rows}
-    older = outgoing.transmissions(connection, limit=SHOWN, states=active)
+    older = outgoing_transmissions.transmissions(connection, limit=SHOWN, states=active)
     rows += [row for row in older if row.id not in known]
     return [
         Sent(

@@ -16,8 +16,8 @@ from radpost.gateway import machines
 from radpost.gateway.alarms import write_records
 from radpost.gateway.config import Config, Destination
 from radpost.gateway.site import Site
-from radpost.store import incoming, journal, objects
-from radpost.store.incoming import NOWHERE
+from radpost.store import incoming_deliveries, journal, objects
+from radpost.store.incoming_deliveries import NOWHERE
 from radpost.transfer import delivery as machine
 from radpost.transfer.actions import Alarm
 from radpost.words import Priority
@@ -56,14 +56,16 @@ def order(
 ) -> bool:
     """Order the deliveries of an object; return False if it has no place, which is noted then."""
     if found:
-        incoming.add_deliveries(connection, [_values(partner, arrived, item, now) for item in found])
+        incoming_deliveries.add_deliveries(
+            connection, [_values(partner, arrived, item, now) for item in found]
+        )
         if not arrived.new:
-            incoming.remove_unplaced(connection, arrived.object_id)
+            incoming_deliveries.remove_unplaced(connection, arrived.object_id)
         return True
-    if not arrived.new and incoming.has_place(connection, arrived.object_id):
+    if not arrived.new and incoming_deliveries.has_place(connection, arrived.object_id):
         return True
     state = machine.unplaced()
-    incoming.add_unplaced(
+    incoming_deliveries.add_unplaced(
         connection,
         {
             "object_id": arrived.object_id,
@@ -90,7 +92,7 @@ def alarm(connection: Connection, kind: str, now: float) -> None:
 def place(site: Site, now: float) -> int:
     """Order deliveries for objects that had no destination and have one now; return how many."""
     with site.database.read() as connection:
-        groups = incoming.unplaced_groups(connection)
+        groups = incoming_deliveries.unplaced_groups(connection)
         alarms = {row.subject for row in journal.open_alarms(connection)} & set(SUBJECTS.values())
     if not groups and not alarms:
         return 0
@@ -114,7 +116,9 @@ def watch(site: Site, now: float) -> None:
     """Alarm while objects wait for a destination that the configuration does not have (any more)."""
     known = {item.name for item in site.config.destination}
     with site.database.read() as connection:
-        lost = {_LOST + name for name in incoming.awaited_destinations(connection) if name not in known}
+        lost = {
+            _LOST + name for name in incoming_deliveries.awaited_destinations(connection) if name not in known
+        }
         alarms = {row.subject for row in journal.open_alarms(connection) if row.subject.startswith(_LOST)}
     if lost == alarms:
         return
@@ -130,7 +134,7 @@ def _place_group(site: Site, partner: str, kind: str, found: Sequence[Destinatio
     count = 0
     while True:
         with site.database.write() as connection:
-            rows = incoming.unplaced(connection, partner, kind, _AT_ONCE)
+            rows = incoming_deliveries.unplaced(connection, partner, kind, _AT_ONCE)
             for row in rows:
                 same = objects.same_instance(connection, row.sop_instance_uid) if row.sop_instance_uid else []
                 arrived = Arrived(

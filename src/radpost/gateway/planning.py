@@ -14,8 +14,9 @@ from radpost.gateway import machines
 from radpost.gateway.outbox import WORK_RECUT_REST, WORK_RECUT_SINGLY, WORK_SEAL, Outbox
 from radpost.gateway.partners import Partner
 from radpost.gateway.site import Site
-from radpost.store import journal, outgoing
-from radpost.store.outgoing import CollectionRow, MailRow, Member
+from radpost.store import journal, outgoing_collections, outgoing_mails, outgoing_transmissions
+from radpost.store.outgoing_collections import CollectionRow, Member
+from radpost.store.outgoing_mails import MailRow
 from radpost.transfer import packing
 from radpost.transfer import transmission as transmission_machine
 from radpost.transfer.outgoing import ENDED, OutgoingMail, Phase, Replaced
@@ -49,8 +50,8 @@ class Planner:
         """Plan what is closed, and anew what a partner could not take; return False if nothing was done."""
         now = self._site.clock()
         with self._site.database.read() as connection:
-            closed = outgoing.closed_collections(connection, now)
-            again = outgoing.recuts(connection, now)
+            closed = outgoing_collections.closed_collections(connection, now)
+            again = outgoing_mails.recuts(connection, now)
         done = [self._tried(self._plan_one, row, f"collection {row.id}", now) for row in closed]
         done += [
             self._tried(self._recut_one, row, f"transmission {row.transmission_id}", now) for row in again
@@ -74,21 +75,21 @@ class Planner:
             return True
         with self._site.database.write() as connection:
             journal.raise_alarm(connection, reason.code, f"planning of {subject}", detail, now)
-            if isinstance(row, outgoing.MailRow):
-                outgoing.update_mail(connection, row.id, due_at=now + RETRY_SECONDS)
+            if isinstance(row, outgoing_mails.MailRow):
+                outgoing_mails.update_mail(connection, row.id, due_at=now + RETRY_SECONDS)
             else:
-                outgoing.postpone_collection(connection, row.id, now + RETRY_SECONDS)
+                outgoing_collections.postpone_collection(connection, row.id, now + RETRY_SECONDS)
         return False
 
     def plan_closed(self, connection: Connection, now: float) -> int:
         """Turn every closed collection into a transmission; return how many."""
-        rows = outgoing.closed_collections(connection, now)
+        rows = outgoing_collections.closed_collections(connection, now)
         for row in rows:
             self._plan_one(connection, row, now)
         return len(rows)
 
     def _plan_one(self, connection: Connection, row: CollectionRow, now: float) -> None:
-        parts = outgoing.members(connection, row.id)
+        parts = outgoing_collections.members(connection, row.id)
         if parts:
             partner = self._site.partners.by_name(row.partner)
             plan = Plan(
@@ -101,7 +102,7 @@ class Planner:
                 objects_per_mail=partner.switches.objects_per_mail,
             )
             self.plan(connection, plan, parts, now)
-        outgoing.drop_collection(connection, row.id)
+        outgoing_collections.drop_collection(connection, row.id)
 
     def plan(self, connection: Connection, plan: Plan, parts: Sequence[Member], now: float) -> str:
         """Plan one transmission; return its SETID, a DICOM UID (agit-dicom-email 8, 3)."""
@@ -118,7 +119,7 @@ class Planner:
         machine, _ = transmission_machine.decide(
             opened, transmission_machine.Planned(len(mails)), now, policy
         )
-        outgoing.add_transmission(
+        outgoing_transmissions.add_transmission(
             connection,
             {
                 "id": set_id,
@@ -153,7 +154,7 @@ class Planner:
                 "objects": len(mail.items),
                 "bytes": sum(item.size for item in mail.items),
             }
-            outgoing.add_mail(connection, values, [item.id for item in mail.items], position)
+            outgoing_mails.add_mail(connection, values, [item.id for item in mail.items], position)
             position += len(mail.items)
         journal.note(connection, "first object received", plan.opened_at, transmission_id=set_id)
         journal.note(connection, "planned", now, transmission_id=set_id, detail=f"{len(mails)} mails")
@@ -161,21 +162,21 @@ class Planner:
 
     def recut(self, connection: Connection, now: float) -> int:
         """Plan anew what a partner could not take as it was, as a linked set; return how many mails."""
-        rows = outgoing.recuts(connection, now)
+        rows = outgoing_mails.recuts(connection, now)
         for row in rows:
             self._recut_one(connection, row, now)
         return len(rows)
 
     def _recut_one(self, connection: Connection, row: MailRow, now: float) -> None:
-        fresh = outgoing.get_mail(connection, row.id)
+        fresh = outgoing_mails.get_mail(connection, row.id)
         if fresh.work not in {WORK_RECUT_SINGLY, WORK_RECUT_REST}:
             return
         singly = fresh.work == WORK_RECUT_SINGLY
         mails = [fresh] if singly else [fresh, *self._rest(connection, fresh)]
-        old = outgoing.get_transmission(connection, fresh.transmission_id)
+        old = outgoing_transmissions.get_transmission(connection, fresh.transmission_id)
         assert old is not None, "mails are removed only with their transmission"
         partner = self._site.partners.by_name(fresh.partner)
-        parts = [part for mail in mails for part in outgoing.mail_members(connection, mail.id)]
+        parts = [part for mail in mails for part in outgoing_mails.mail_members(connection, mail.id)]
         per_mail = 1 if singly else max(1, max(mail.objects for mail in mails) // 2)
         plan = Plan(
             partner=partner,
@@ -188,7 +189,7 @@ class Planner:
         )
         linked = self.plan(connection, plan, parts, now)
         for mail in mails:
-            outgoing.update_mail(connection, mail.id, work=None)
+            outgoing_mails.update_mail(connection, mail.id, work=None)
             if mail.id != fresh.id:
                 self._outbox.mail_event(connection, mail.id, Replaced(), now)
         journal.note(
@@ -206,6 +207,6 @@ class Planner:
         settled = ENDED - {Phase.FAILED}
         return [
             other
-            for other in outgoing.mails_of(connection, mail.transmission_id)
+            for other in outgoing_mails.mails_of(connection, mail.transmission_id)
             if other.id != mail.id and Phase(other.state) not in settled
         ]

@@ -46,8 +46,8 @@ from radpost.mime.partial import enclosed_headers
 from radpost.openpgp.budget import TOO_LARGE
 from radpost.openpgp.fileview import MAPPED, FileView
 from radpost.openpgp.values import Limits
-from radpost.store import incoming, journal
-from radpost.store.incoming import ArrivalRow
+from radpost.store import incoming_mails, incoming_sets, journal, mailbox_entries
+from radpost.store.incoming_mails import ArrivalRow
 from radpost.transfer import incoming as machine
 from radpost.transfer import incoming_set as set_machine
 from radpost.transfer.policy import Quarantine, judge
@@ -90,13 +90,13 @@ class Processor:
         """Return arrivals to process next."""
         states = (machine.Phase.FETCHED.value, machine.Phase.OPENED.value)
         with self._site.database.read() as connection:
-            found = incoming.due_arrivals(connection, states, self._site.clock(), limit + len(busy))
+            found = incoming_mails.due_arrivals(connection, states, self._site.clock(), limit + len(busy))
         return [row for row in found if row.id not in busy][:limit]
 
     def work(self, row: ArrivalRow) -> None:
         """Process one arrival; a failure is written down with its reason, never raised."""
         with self._site.database.read() as connection:
-            fresh = incoming.get_arrival(connection, row.id)
+            fresh = incoming_mails.get_arrival(connection, row.id)
         if fresh is None or fresh.machine != row.machine:
             return  # another worker was faster
         try:
@@ -147,7 +147,7 @@ class Processor:
         try:
             with self._site.database.write() as connection:
                 for row, outside, partner in found:
-                    fresh = incoming.get_arrival(connection, row.id)
+                    fresh = incoming_mails.get_arrival(connection, row.id)
                     if fresh is not None and fresh.machine == row.machine:
                         self._apply_receipt(connection, row, outside, partner, now)
         except Exception:
@@ -271,7 +271,7 @@ class Processor:
     def _write_noted(self, connection: Connection, arrival_id: int) -> None:
         noted = self._noted.get(arrival_id)
         if noted is not None:
-            incoming.update_arrival(connection, arrival_id, **noted)
+            incoming_mails.update_arrival(connection, arrival_id, **noted)
 
     def _note_header(self, row: ArrivalRow, buffer: Buffer) -> None:
         """Note whose a mail is that cannot be read further, so that its sender is named and can be told."""
@@ -282,7 +282,7 @@ class Processor:
         from_address = first_address(headers, "From").lower()
         partner = self._site.partners.by_address(from_address)
         with self._site.database.write() as connection:
-            incoming.update_arrival(
+            incoming_mails.update_arrival(
                 connection,
                 row.id,
                 partner=partner.name if partner else None,
@@ -304,10 +304,10 @@ class Processor:
 
     def _not_ours(self, connection: Connection, row: ArrivalRow, now: float, detail: str = "") -> None:
         """Leave a mail in its mailbox; where there is none, it is kept for a person (DESIGN 12)."""
-        incoming.update_arrival(connection, row.id, detail=detail)
+        incoming_mails.update_arrival(connection, row.id, detail=detail)
         foreign = machine.Recognised(machine.Kind.FOREIGN, only_copy=not _shared(row))
         apply_incoming(self._site, connection, row.id, [foreign], now)
-        incoming.set_entry_of_arrival(connection, row.id, "foreign")
+        mailbox_entries.set_entry_of_arrival(connection, row.id, "foreign")
 
     # --- reports ----------------------------------------------------------------------------------------
 
@@ -469,7 +469,7 @@ class Processor:
         set_info = judged.set_info
         with self._site.database.write() as connection:
             self._write_noted(connection, row.id)
-            incoming.update_arrival(
+            incoming_mails.update_arrival(
                 connection,
                 row.id,
                 verdict=judged.verdict.value,
@@ -511,8 +511,8 @@ class Processor:
             digest = ""  # the whole part is not known: what comes later is no other content
         known = None
         if info.part is not None:
-            known = incoming.add_part(connection, partner, info.set_id, info.part, row.id, digest)
-        stored = incoming.get_set(connection, partner, info.set_id)
+            known = incoming_sets.add_part(connection, partner, info.set_id, info.part, row.id, digest)
+        stored = incoming_sets.get_set(connection, partner, info.set_id)
         before = (
             machines.load(set_machine.IncomingSet, stored.machine) if stored else set_machine.IncomingSet()
         )
@@ -526,7 +526,7 @@ class Processor:
         after, actions = set_machine.decide_set(before, event, now, policy)
         state = "complete" if after.complete else "conflict" if after.conflict else "incomplete"
         study = next((item.study_uid for item in prepared if item.study_uid), "")
-        incoming.put_set(
+        incoming_sets.put_set(
             connection,
             {
                 "partner": partner,
@@ -547,7 +547,7 @@ class Processor:
         now = self._site.clock()
         with self._site.database.write() as connection:
             self._write_noted(connection, row.id)
-            fresh = incoming.get_arrival(connection, row.id)
+            fresh = incoming_mails.get_arrival(connection, row.id)
             if fresh is None:
                 return
             partner = self._site.partners.by_address(fresh.from_address) if fresh.from_address else None
@@ -561,14 +561,14 @@ class Processor:
                 address_of_partner=fresh.receipt_to.lower() == partner.address,
                 automatic=fresh.envelope_from == "",
             )
-            incoming.update_arrival(connection, row.id, detail=detail)
+            incoming_mails.update_arrival(connection, row.id, detail=detail)
             events: list[machine.IncomingEvent] = []
             stranger = reason is UNKNOWN_SENDER and not fresh.set_id
             if fresh.kind in {MailKind.SEALED.value, MailKind.CLEAR.value, ""} and not stranger:
                 events.append(machine.Recognised(machine.Kind.DATA, wanted))
             else:
                 # kept here for a replay; whether the one in the mailbox is ours is not known
-                incoming.set_entry_of_arrival(connection, row.id, "foreign")
+                mailbox_entries.set_entry_of_arrival(connection, row.id, "foreign")
             events.append(machine.Failed(reason, passing=reason in PASSING))
             apply_incoming(self._site, connection, row.id, events, now)
         self._site.bells.receipts.ring()

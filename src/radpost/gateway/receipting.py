@@ -25,7 +25,14 @@ from radpost.gateway.site import Site
 from radpost.mime.folding import boundary
 from radpost.mime.report import BounceClass, Dsn, Mdn
 from radpost.openpgp.values import Compression
-from radpost.store import incoming, journal, objects, outgoing
+from radpost.store import (
+    incoming_mails,
+    incoming_receipts,
+    journal,
+    objects,
+    outgoing_mails,
+    outgoing_submissions,
+)
 from radpost.store.spool import Stored
 from radpost.transfer import incoming as incoming_machine
 from radpost.transfer import outgoing as mail_machine
@@ -64,7 +71,7 @@ class Reported:
 class _Written:
     """A receipt in a file that is not durable yet."""
 
-    row: incoming.ReceiptRow
+    row: incoming_receipts.ReceiptRow
     partner: Partner
     message_id: str
     path: Path
@@ -84,13 +91,13 @@ class Receipts:
         """Write the receipts that are owed into the outbox; return how many."""
         now = self._site.clock()
         with self._site.database.read() as connection:
-            oldest = incoming.due_receipts(connection, now, 1)
+            oldest = incoming_receipts.due_receipts(connection, now, 1)
             if not oldest:
                 return 0
             young = now - oldest[0].created_at < PATIENCE_SECONDS
-            if young and incoming.data_waits(connection, now):
+            if young and incoming_mails.data_waits(connection, now):
                 return 0  # the bell rings when the next mail is processed
-            rows = incoming.due_receipts(connection, now, 50)
+            rows = incoming_receipts.due_receipts(connection, now, 50)
         written = []
         for row in rows:
             try:
@@ -112,7 +119,7 @@ class Receipts:
     def submitted(
         self,
         connection: Connection,
-        row: outgoing.SubmissionRow,
+        row: outgoing_submissions.SubmissionRow,
         reply: Reply,
         reason: Reason | None,
         now: float,
@@ -126,18 +133,18 @@ class Receipts:
         if row.receipt_id is None or (reply is not Reply.ACCEPTED and reply not in _FINAL):
             return
         sent = reply is Reply.ACCEPTED
-        incoming.update_receipt(
+        incoming_receipts.update_receipt(
             connection, row.receipt_id, state="sent" if sent else "failed", sent_at=now if sent else None
         )
         event: incoming_machine.IncomingEvent = incoming_machine.ReceiptSent()
         if not sent:
             event = incoming_machine.ReceiptFailed(reason or INTERNAL)
-        arrival_id = incoming.receipt_arrival(connection, row.receipt_id)
+        arrival_id = incoming_receipts.receipt_arrival(connection, row.receipt_id)
         if named:
             journal.note(connection, "receipt sent under our address", now, arrival_id=arrival_id)
         apply_incoming(self._site, connection, arrival_id, [event], now)
 
-    def _write(self, row: incoming.ReceiptRow) -> _Written:
+    def _write(self, row: incoming_receipts.ReceiptRow) -> _Written:
         partner = self._site.partners.by_name(row.partner)
         mail = self._mail(row, partner)
         path, stored = self._sealed(mail, partner) if partner.switches.receipt_signed else self._clear(mail)
@@ -153,8 +160,8 @@ class Receipts:
         with self._site.database.write() as connection:
             for one in written:
                 objects.put_blob(connection, self._site.spool, one.stored, now)
-                incoming.update_receipt(connection, one.row.id, state="written")
-            outgoing.add_submissions(
+                incoming_receipts.update_receipt(connection, one.row.id, state="written")
+            outgoing_submissions.add_submissions(
                 connection,
                 [
                     {
@@ -186,10 +193,10 @@ class Receipts:
             for name in {one.row.partner for one in written}:
                 journal.end_alarm(connection, None, f"receipts to {name}", now)
 
-    def _mail(self, row: incoming.ReceiptRow, partner: Partner) -> letters.ReceiptMail:
+    def _mail(self, row: incoming_receipts.ReceiptRow, partner: Partner) -> letters.ReceiptMail:
         with self._site.database.read() as connection:
-            arrival = incoming.get_arrival(connection, row.arrival_id)
-            found = incoming.reported_objects(connection, row.arrival_id)
+            arrival = incoming_mails.get_arrival(connection, row.arrival_id)
+            found = incoming_mails.reported_objects(connection, row.arrival_id)
         assert arrival is not None, "a receipt is removed with its arrival"
         reason = TABLE.get(row.code) if row.code is not None else None
         failed = ";deleted" in row.disposition
@@ -246,10 +253,12 @@ class Receipts:
             writer.write(envelope.tail)
             return writer.finish()
 
-    def _postpone(self, row: incoming.ReceiptRow, reason: Reason) -> None:
+    def _postpone(self, row: incoming_receipts.ReceiptRow, reason: Reason) -> None:
         now = self._site.clock()
         with self._site.database.write() as connection:
-            incoming.update_receipt(connection, row.id, due_at=now + RETRY_SECONDS, attempts=row.attempts + 1)
+            incoming_receipts.update_receipt(
+                connection, row.id, due_at=now + RETRY_SECONDS, attempts=row.attempts + 1
+            )
             if journal.raise_alarm(connection, reason.code, f"receipts to {row.partner}", "", now):
                 self._site.log.warning("receipt not written", code=reason.code, name=reason.name)
 
@@ -258,7 +267,7 @@ class Receipts:
     def apply_receipt(self, connection: Connection, reported: Reported, now: float) -> bool:
         """Feed a receipt to the mail it names; return False if it names none of ours."""
         message_id = reported.mdn.original_message_id
-        found = outgoing.find_message(connection, message_id) if message_id else None
+        found = outgoing_submissions.find_message(connection, message_id) if message_id else None
         if found is None:
             return False
         matched = found.partner == reported.partner.name
@@ -270,13 +279,13 @@ class Receipts:
         event = mail_machine.ReceiptArrived(
             generation=found.generation, outcome=outcome, signed=reported.signed, matched=matched
         )
-        row = outgoing.get_mail(connection, found.mail_id)
+        row = outgoing_mails.get_mail(connection, found.mail_id)
         before = machines.load(OutgoingMail, row.machine)
         after = self._outbox.mail_event(connection, row, event, now)
         if matched and _is_news(outcome, found.generation, before, after):
             said = str(disposition) + ("" if reported.signed else UNSIGNED)
             if reported.signed or before.phase is not mail_machine.Phase.CONFIRMED:
-                outgoing.update_mail(connection, found.mail_id, reported_at=now, disposition=said)
+                outgoing_mails.update_mail(connection, found.mail_id, reported_at=now, disposition=said)
             if reported.signed or reported.partner.switches.trust_unsigned_receipts:
                 self._truths(connection, found.mail_id, outcome, reported, now)
         return True
@@ -284,9 +293,11 @@ class Receipts:
     def apply_bounce(self, connection: Connection, dsn: Dsn, now: float) -> bool:
         """Feed a bounce to the mail it returns; return False if it names none of ours."""
         ids = [item for item in (dsn.original_message_id, *dsn.message_ids) if item]
-        found = next((hit for item in ids if (hit := outgoing.find_message(connection, item))), None)
+        found = next(
+            (hit for item in ids if (hit := outgoing_submissions.find_message(connection, item))), None
+        )
         if found is None and dsn.envid:
-            found = outgoing.find_envid(connection, dsn.envid)
+            found = outgoing_submissions.find_envid(connection, dsn.envid)
         if found is None:
             return self._receipt_came_back(connection, ids, dsn, now)
         if dsn.is_success:
@@ -295,9 +306,9 @@ class Receipts:
         named = {name.lower() for name in names if name}
         if dsn.rfc3464 and named and found.recipient.lower() not in named:
             return False
-        for row in outgoing.submissions_of(connection, found.mail_id):
+        for row in outgoing_submissions.submissions_of(connection, found.mail_id):
             if row.message_id == found.message_id:
-                outgoing.update_submission(connection, row.id, reply="bounced")
+                outgoing_submissions.update_submission(connection, row.id, reply="bounced")
         kind = _BOUNCES[dsn.kind]
         if kind is mail_machine.Bounce.MAILBOX_FULL and self._fragment_is_gone(connection, found):
             kind = mail_machine.Bounce.OTHER  # there is nothing left to repeat: a person orders it anew
@@ -309,21 +320,21 @@ class Receipts:
     def _receipt_came_back(connection: Connection, ids: list[str], dsn: Dsn, now: float) -> bool:
         """Note that a partner did not get our receipt; return False if it names none of ours."""
         for message_id in ids:
-            row = outgoing.receipt_named(connection, message_id)
+            row = outgoing_submissions.receipt_named(connection, message_id)
             if row is None or row.receipt_id is None:
                 continue
             if dsn.kind is not BounceClass.DELAYED:
-                incoming.update_receipt(connection, row.receipt_id, state="failed")
-                arrival_id = incoming.receipt_arrival(connection, row.receipt_id)
+                incoming_receipts.update_receipt(connection, row.receipt_id, state="failed")
+                arrival_id = incoming_receipts.receipt_arrival(connection, row.receipt_id)
                 journal.note(connection, "receipt came back", now, arrival_id=arrival_id, code=BOUNCED.code)
                 journal.raise_alarm(connection, BOUNCED.code, f"receipts to {row.partner}", "", now)
             return True
         return False
 
     @staticmethod
-    def _fragment_is_gone(connection: Connection, found: outgoing.MessageRow) -> bool:
+    def _fragment_is_gone(connection: Connection, found: outgoing_submissions.MessageRow) -> bool:
         """Tell whether a message was a fragment whose sealed bytes have been collected."""
-        rows = outgoing.submissions_of(connection, found.mail_id)
+        rows = outgoing_submissions.submissions_of(connection, found.mail_id)
         piece = next((row for row in rows if row.message_id == found.message_id and row.pieces > 1), None)
         return piece is not None and not objects.has_blob(connection, piece.sha256)
 
@@ -331,7 +342,7 @@ class Receipts:
         self, connection: Connection, mail_id: int, outcome: Outcome, reported: Reported, now: float
     ) -> None:
         """Write what the report says of each object; a list per object is believed if it is signed."""
-        rows = outgoing.objects_of_mail(connection, mail_id)
+        rows = outgoing_mails.objects_of_mail(connection, mail_id)
         evidence = evidence_of(outcome, objects=len(rows))
         common = {truth.value: answer.value for truth, answer in truths_of(evidence).items()}
         listed = {}
@@ -354,7 +365,7 @@ class Receipts:
             truths["at"] = now
             truths["evidence"] = evidence.value
             truths["signed"] = reported.signed
-            outgoing.set_truths(connection, mail_id, row.position, json.dumps(truths))
+            outgoing_mails.set_truths(connection, mail_id, row.position, json.dumps(truths))
 
 
 def _is_news(outcome: Outcome, generation: int, before: OutgoingMail, after: OutgoingMail) -> bool:

@@ -10,7 +10,7 @@ from radpost.gateway.arrivals import add_arrival
 from radpost.gateway.config import Receiver
 from radpost.gateway.site import Site
 from radpost.mime.headers import parse_block
-from radpost.store import incoming
+from radpost.store import quarantined_mails
 from radpost.store.spool import SpoolWriter
 from radpost.transport.receiver import (
     Envelope,
@@ -66,7 +66,7 @@ class ReceptionHandler:
         except RadpostError as error:
             return error.reason if error.reason is DISK_FULL else DISK_FULL
         with self._site.database.read() as connection:
-            held = incoming.quarantine_bytes(connection)
+            held = quarantined_mails.quarantine_bytes(connection)
         return QUARANTINE_FULL if held >= self._site.config.limits.quarantine_bytes else None
 
     def begin(self, envelope: Envelope) -> Reception:

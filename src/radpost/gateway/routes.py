@@ -19,7 +19,7 @@ from radpost.gateway.accounts import endpoint_of, login_of
 from radpost.gateway.alarms import write_records
 from radpost.gateway.site import Site
 from radpost.store import journal
-from radpost.store.outgoing import SubmissionRow
+from radpost.store.outgoing_submissions import SubmissionRow
 from radpost.transfer.retry import Connected, ConnectFailed, Line, LinePolicy
 from radpost.transfer.retry import decide as decide_line
 from radpost.transport.smtp import Connection, ServerMemory

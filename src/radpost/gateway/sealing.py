@@ -23,8 +23,9 @@ from radpost.gateway.outbox import WORK_CUT, WORK_SEAL, Outbox
 from radpost.gateway.partners import Partner
 from radpost.gateway.site import Site
 from radpost.mime.writer import Source
-from radpost.store import objects, outgoing
-from radpost.store.outgoing import MailRow, Member
+from radpost.store import objects, outgoing_mails, outgoing_transmissions
+from radpost.store.outgoing_collections import Member
+from radpost.store.outgoing_mails import MailRow
 from radpost.store.spool import Stored
 from radpost.transfer import window as window_machine
 from radpost.transfer.outgoing import Sealed, SealFailed
@@ -63,10 +64,12 @@ class Sealer:
         now = self._site.clock()
         with self._site.database.read() as connection:
             blocked = self._blocked(connection, now)
-            cut = outgoing.next_work(connection, WORK_CUT, now, limit + len(busy), ())
-            urgent = {name: outgoing.unsent_urgent_bytes(connection, name) for name in blocked}
+            cut = outgoing_mails.next_work(connection, WORK_CUT, now, limit + len(busy), ())
+            urgent = {name: outgoing_mails.unsent_urgent_bytes(connection, name) for name in blocked}
             wholly = [name for name, unsent in urgent.items() if unsent > AHEAD_BYTES]
-            found = cut or outgoing.next_work(connection, WORK_SEAL, now, limit + len(busy), blocked, wholly)
+            found = cut or outgoing_mails.next_work(
+                connection, WORK_SEAL, now, limit + len(busy), blocked, wholly
+            )
         return [row for row in found if row.id not in busy][:limit]
 
     def batch(self, rows: Sequence[MailRow]) -> list[MailRow]:
@@ -99,14 +102,14 @@ class Sealer:
 
     def _work(self, row: MailRow) -> _Written | None:
         with self._site.database.read() as connection:
-            fresh = outgoing.get_mail(connection, row.id)
+            fresh = outgoing_mails.get_mail(connection, row.id)
             if fresh.work != row.work or fresh.machine != row.machine:
                 return None  # another worker was faster, or a person ordered something else
             partner = self._site.partners.by_name(row.partner)
             limit = self._cutter.limit(connection, partner, row)
-            members = outgoing.mail_members(connection, row.id)
-            job = outgoing.get_transmission(connection, row.transmission_id)
-            first = outgoing.first_position(connection, row.id)
+            members = outgoing_mails.mail_members(connection, row.id)
+            job = outgoing_transmissions.get_transmission(connection, row.transmission_id)
+            first = outgoing_mails.first_position(connection, row.id)
         if row.work == WORK_CUT:
             self._cut(row, partner, limit)
             return None
@@ -164,7 +167,7 @@ class Sealer:
 
     def _blocked(self, connection: Connection, now: float) -> list[str]:
         blocked = []
-        for partner, unsent in outgoing.unsent_bytes(connection).items():
+        for partner, unsent in outgoing_mails.unsent_bytes(connection).items():
             found = self._site.partners.named(partner)
             if found is None:
                 continue
@@ -227,7 +230,7 @@ class Sealer:
         now = self._site.clock()
         stored = one.stored
         objects.put_blob(connection, self._site.spool, stored, now)
-        fresh = outgoing.get_mail(connection, one.row.id)
+        fresh = outgoing_mails.get_mail(connection, one.row.id)
         self._cutter.submit(connection, fresh, one.partner, stored, pieces, now, whole=one.message_id)
         self._outbox.mail_event(
             connection,
@@ -247,7 +250,7 @@ class Sealer:
         pieces = self._cutter.fragments(stored, limit or row.size // 2)
         now = self._site.clock()
         with self._site.database.write() as connection:
-            fresh = outgoing.get_mail(connection, row.id)
+            fresh = outgoing_mails.get_mail(connection, row.id)
             self._cutter.submit(connection, fresh, partner, stored, pieces, now)
             self._outbox.mail_event(connection, fresh, Sealed(stored.size, len(pieces)), now)
 

@@ -20,7 +20,7 @@ from radpost.gateway.ingest import Collector, Origin, add_file
 from radpost.gateway.partners import Partner
 from radpost.gateway.site import Site, wake
 from radpost.store import lookups, retrievals
-from radpost.store.outgoing import TransmissionRow
+from radpost.store.outgoing_transmissions import TransmissionRow
 from radpost.transfer.transmission import ENDED, State
 from radpost.words import Priority
 

@@ -28,7 +28,7 @@ from radpost.gateway.site import Bell, Site, listen_for_wakes, open_site
 from radpost.gateway.submitting import Submitter
 from radpost.gateway.timing import Timekeeper
 from radpost.gateway.workers import Claims, step_of
-from radpost.store import outgoing
+from radpost.store import outgoing_collections
 
 IDLE_SECONDS: Final = 1.0
 """How long a task waits without a ring before it looks by itself: a lost ring delays, it loses nothing."""
@@ -152,8 +152,8 @@ class Gateway:
         site = self.site
         now = site.clock()
         with site.database.read() as connection:
-            due = outgoing.due_collections(connection, now)
-            wait = outgoing.next_collection_due(connection)
+            due = outgoing_collections.due_collections(connection, now)
+            wait = outgoing_collections.next_collection_due(connection)
         if due:
             with site.database.write() as connection:
                 Collector(site).close_due(connection, now)

@@ -29,8 +29,8 @@ from radpost.gateway.outbox import Outbox
 from radpost.gateway.receipting import Receipts
 from radpost.gateway.routes import Route
 from radpost.gateway.site import Site
-from radpost.store import journal, outgoing
-from radpost.store.outgoing import SubmissionRow
+from radpost.store import journal, outgoing_mails, outgoing_submissions
+from radpost.store.outgoing_submissions import SubmissionRow
 from radpost.transfer import outgoing as mail_machine
 from radpost.transfer import submission as submission_machine
 from radpost.transfer import window as window_machine
@@ -77,13 +77,13 @@ class Submitter:
         """After a restart: what was being sent is uncertain; the same bytes go again."""
         now = self._site.clock()
         with self._site.database.write() as connection:
-            for row in outgoing.interrupted_submissions(connection):
+            for row in outgoing_submissions.interrupted_submissions(connection):
                 self._outbox.submission_event(connection, row, submission_machine.Restarted(), now)
 
     def recover_lost(self) -> None:
         """Take up messages that no worker sends although their rows say so: an answer could not be stored."""
         with self._site.database.read() as connection:
-            rows = outgoing.interrupted_submissions(connection)
+            rows = outgoing_submissions.interrupted_submissions(connection)
         with self._lock:
             lost = [row.id for row in rows if row.id not in self._taken]
         if not lost:
@@ -91,7 +91,7 @@ class Submitter:
         now = self._site.clock()
         with self._site.database.write() as connection:
             for key in lost:
-                fresh = outgoing.get_submission(connection, key)
+                fresh = outgoing_submissions.get_submission(connection, key)
                 with self._lock:
                     busy = key in self._taken
                 if fresh is not None and not busy:
@@ -125,7 +125,7 @@ class Submitter:
         """Take what goes next over one route."""
         now = self._site.clock()
         with self._lock, self._site.database.read() as connection:
-            for name in outgoing.routes_due(connection):
+            for name in outgoing_submissions.routes_due(connection):
                 if not self._route(name).usable(now):
                     continue
                 rows = self._next(connection, name, now, most)
@@ -139,7 +139,7 @@ class Submitter:
         refused: set[str] = set()
         ahead = LOOK_AHEAD + len(self._taken)
         while True:
-            rows = outgoing.next_submissions(connection, route, now, ahead, refused)
+            rows = outgoing_submissions.next_submissions(connection, route, now, ahead, refused)
             free = [row for row in rows if row.id not in self._taken]
             found = self._picked(connection, free, now, most, refused)
             if len(free) > len(found) > 0:
@@ -181,7 +181,7 @@ class Submitter:
         partner = self._site.partners.named(row.partner)
         if partner is None or row.mail_id is None:
             return True
-        mail = outgoing.get_mail(connection, row.mail_id)
+        mail = outgoing_mails.get_mail(connection, row.mail_id)
         if mail.state != mail_machine.Phase.SEALED.value:
             return True
         window = windows.get(partner.name) or self._outbox.window(connection, partner, now)
@@ -270,7 +270,7 @@ class Submitter:
         started = []
         with self._site.database.write() as connection:
             for row in rows:
-                fresh = outgoing.get_submission(connection, row.id)
+                fresh = outgoing_submissions.get_submission(connection, row.id)
                 if fresh is None or fresh.state != submission_machine.Phase.READY.value:
                     continue
                 self._outbox.submission_event(connection, fresh, submission_machine.Started(), now)
@@ -307,7 +307,7 @@ class Submitter:
 
     def _write_one(self, connection: Connection, answer: Answer, now: float) -> None:
         row = answer.row
-        fresh = outgoing.get_submission(connection, row.id)
+        fresh = outgoing_submissions.get_submission(connection, row.id)
         if fresh is None:
             return
         answered = submission_machine.Answered(answer.reply)

@@ -9,7 +9,7 @@ from radpost.gateway.alarms import write_records
 from radpost.gateway.joining import Joiner
 from radpost.gateway.outbox import Outbox
 from radpost.gateway.site import Site
-from radpost.store import cleaning, incoming, outgoing
+from radpost.store import cleaning, incoming_sets, outgoing_mails, outgoing_transmissions
 from radpost.transfer import incoming_set as set_machine
 from radpost.transfer.actions import TimerDue
 from radpost.transfer.outgoing import Phase
@@ -61,7 +61,7 @@ class Timekeeper:
 
     def _overdue_mails(self, now: float) -> None:
         with self._site.database.read() as connection:
-            rows = outgoing.due_mails(connection, now, [Phase.ON_SERVER.value])
+            rows = outgoing_mails.due_mails(connection, now, [Phase.ON_SERVER.value])
         for row in rows:
             with self._alone(mail=row.id), self._site.database.write() as connection:
                 self._outbox.mail_event(connection, row.id, TimerDue(), now)
@@ -70,7 +70,7 @@ class Timekeeper:
 
     def _standing_transmissions(self, now: float) -> None:
         with self._site.database.read() as connection:
-            rows = outgoing.due_transmissions(connection, now)
+            rows = outgoing_transmissions.due_transmissions(connection, now)
         for row in rows:
             with self._alone(transmission=row.id), self._site.database.write() as connection:
                 self._outbox.transmission_event(connection, row.id, TimerDue(), now)
@@ -78,16 +78,16 @@ class Timekeeper:
     def _incomplete_sets(self, now: float) -> None:
         policy = set_machine.SetPolicy(self._site.config.limits.incomplete_set_seconds)
         with self._site.database.read() as connection:
-            rows = incoming.due_sets(connection, now)
+            rows = incoming_sets.due_sets(connection, now)
         for row in rows:
             with self._alone(set_of=row.partner), self._site.database.write() as connection:
                 # asked again: a part may have come between the two looks
-                fresh = incoming.get_set(connection, row.partner, row.set_id)
+                fresh = incoming_sets.get_set(connection, row.partner, row.set_id)
                 if fresh is None or fresh.machine != row.machine:
                     continue
                 before = machines.load(set_machine.IncomingSet, fresh.machine)
                 after, actions = set_machine.decide_set(before, TimerDue(), now, policy)
-                incoming.put_set(
+                incoming_sets.put_set(
                     connection,
                     {
                         "partner": row.partner,

@@ -13,8 +13,8 @@ from radpost.gateway import machines
 from radpost.gateway.alarms import SEND, unfinished_subject
 from radpost.gateway.ingest import SEND_IDLE_SECONDS, Collector, Origin
 from radpost.gateway.site import Site
-from radpost.store import journal, lookups, outgoing
-from radpost.store.outgoing import CollectionRow
+from radpost.store import journal, lookups, outgoing_collections
+from radpost.store.outgoing_collections import CollectionRow
 from radpost.transfer.completion import Collection
 from radpost.words import Priority
 
@@ -70,8 +70,8 @@ def drop(site: Site, job: str) -> Unfinished:
 
 def forget(connection: Connection, source: str, partner: str, now: float) -> None:
     """Remove what of a sending is not given to the gateway yet, and its alarm."""
-    for row in outgoing.open_collections_of(connection, source, partner):
-        outgoing.drop_collection(connection, row.id)
+    for row in outgoing_collections.open_collections_of(connection, source, partner):
+        outgoing_collections.drop_collection(connection, row.id)
     journal.end_alarm(connection, UNFINISHED_SEND.code, unfinished_subject(source), now)
 
 

@@ -15,9 +15,11 @@ from radpost.gateway import machines
 from radpost.gateway.outbox import Outbox
 from radpost.gateway.phrases import Language, say
 from radpost.gateway.site import Site, wake
-from radpost.store import journal, lookups, outgoing
+from radpost.store import journal, lookups, outgoing_mails, outgoing_transmissions
 from radpost.store.journal import AlarmRow, EventRow
-from radpost.store.outgoing import MailObjectRow, MailRow, SubmissionRow, TransmissionRow
+from radpost.store.outgoing_mails import MailObjectRow, MailRow
+from radpost.store.outgoing_submissions import SubmissionRow
+from radpost.store.outgoing_transmissions import TransmissionRow
 from radpost.transfer.outgoing import OutgoingMail, Phase
 from radpost.transfer.receipt import Answer
 from radpost.transfer.transmission import ENDED, State, Transmission
@@ -160,12 +162,12 @@ class TransmissionView:
 def transmission(site: Site, row: TransmissionRow) -> TransmissionView:
     """Return all that is known of a transmission of ours."""
     with site.database.read() as connection:
-        mails = outgoing.mails_of(connection, row.id)
+        mails = outgoing_mails.mails_of(connection, row.id)
         submissions = lookups.submissions_of_transmission(connection, row.id)
-        objects = outgoing.objects_of(connection, row.id)
+        objects = outgoing_mails.objects_of(connection, row.id)
         events = journal.of_transmission(connection, row.id)
         alarms = lookups.alarms_about(connection, [f"transmission {row.id}"])
-        group = outgoing.of_group(connection, row.group_id)
+        group = outgoing_transmissions.of_group(connection, row.group_id)
     by_id = {mail.id: mail for mail in mails}
     bounced = {item.mail_id for item in submissions if item.reply == BOUNCED}
     replies = {item.mail_id: item.reply for item in submissions if item.reply}

@@ -5,9 +5,13 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Connection, false, func, select
 
 from radpost.store import rows
-from radpost.store.incoming import NOWHERE, ArrivalRow, QuarantineRow
+from radpost.store.incoming_deliveries import NOWHERE
+from radpost.store.incoming_mails import ArrivalRow
 from radpost.store.journal import AlarmRow, EventRow
-from radpost.store.outgoing import CollectionRow, SubmissionRow, TransmissionRow
+from radpost.store.outgoing_collections import CollectionRow
+from radpost.store.outgoing_submissions import SubmissionRow
+from radpost.store.outgoing_transmissions import TransmissionRow
+from radpost.store.quarantined_mails import QuarantineRow
 from radpost.store.schema import (
     alarm,
     arrival,

@@ -15,7 +15,7 @@ from typing import Final, Self
 
 from radpost.errors import RadpostError
 from radpost.store.database import Database
-from radpost.store.outgoing import SubmissionRow
+from radpost.store.outgoing_submissions import SubmissionRow
 from radpost.store.spool import Spool
 from radpost.testing.correspondence import NAMES, OTHER, Ports, config_of
 from radpost.testing.house import ACCEPTED, Clock, House

@@ -18,7 +18,7 @@ from radpost.dicom.scu import Outgoing, Peer
 from radpost.errors import NOTHING_TO_SEND, RadpostError
 from radpost.gateway.partners import RADPOST_PEER
 from radpost.gateway.site import Site
-from radpost.store import incoming, objects, outgoing
+from radpost.store import incoming_deliveries, incoming_mails, objects, outgoing_mails, outgoing_transmissions
 from radpost.testing.institution import Institution, toml_server
 from radpost.testing.peers.base import free_port
 from radpost.testing.peers.tls import TestAuthority
@@ -252,8 +252,8 @@ class _Show:
             mailed += mail.objects if mail.on_server_at is not None else 0
             confirmed += mail.objects if mail.state.startswith("confirmed") else 0
         with there.database.read() as connection:
-            arrivals = incoming.recent_arrivals(connection, 100_000)
-            imported = sum(len(incoming.objects_of(connection, row.id)) for row in arrivals)
+            arrivals = incoming_mails.recent_arrivals(connection, 100_000)
+            imported = sum(len(incoming_mails.objects_of(connection, row.id)) for row in arrivals)
         return Progress(
             total=len(self._files),
             sent=len(self._statuses),
@@ -264,10 +264,10 @@ class _Show:
         )
 
     @staticmethod
-    def _mails(here: Site) -> Iterator[tuple[outgoing.TransmissionRow, outgoing.MailRow]]:
+    def _mails(here: Site) -> Iterator[tuple[outgoing_transmissions.TransmissionRow, outgoing_mails.MailRow]]:
         with here.database.read() as connection:
-            for row in outgoing.transmissions(connection, limit=100_000):
-                for mail in outgoing.mails_of(connection, row.id):
+            for row in outgoing_transmissions.transmissions(connection, limit=100_000):
+                for mail in outgoing_mails.mails_of(connection, row.id):
                     yield row, mail
 
     def _result(self, here: Site, there: Site) -> Result:
@@ -278,7 +278,7 @@ class _Show:
         states = {}
         with here.database.read() as connection:
             for _, mail in mails:
-                for item in outgoing.objects_of_mail(connection, mail.id):
+                for item in outgoing_mails.objects_of_mail(connection, mail.id):
                     states[item.sop_instance_uid] = mail.state
         at_pacs = self._pacs.hashes()
         for number, (path, one) in enumerate(self._files, 1):
@@ -306,16 +306,16 @@ class _Show:
             return any(row.dataset_sha256 == dataset_sha256 for row in objects.same_instance(connection, uid))
 
     def _stages(
-        self, mails: list[tuple[outgoing.TransmissionRow, outgoing.MailRow]], there: Site
+        self, mails: list[tuple[outgoing_transmissions.TransmissionRow, outgoing_mails.MailRow]], there: Site
     ) -> list[Stage]:
         with there.database.read() as connection:
-            arrivals = [row for row in incoming.recent_arrivals(connection, 100_000) if row.set_id]
-            found = [item for row in arrivals for item in incoming.objects_of(connection, row.id)]
+            arrivals = [row for row in incoming_mails.recent_arrivals(connection, 100_000) if row.set_id]
+            found = [item for row in arrivals for item in incoming_mails.objects_of(connection, row.id)]
             deliveries = [
                 delivery
                 for item in found
                 if item.object_id is not None
-                for delivery in incoming.deliveries_of(connection, item.object_id)
+                for delivery in incoming_deliveries.deliveries_of(connection, item.object_id)
             ]
         stages: list[tuple[str, list[float | None]]] = [
             ("C-STORE from the modality", [self._begin, self._stored_at]),

@@ -25,9 +25,11 @@ from radpost.gateway.sealing import Sealer
 from radpost.gateway.site import Site, open_site
 from radpost.gateway.submitting import BATCH_MAILS, Submitter
 from radpost.gateway.timing import Timekeeper
-from radpost.store import incoming, journal, outgoing, partners
-from radpost.store.incoming import ArrivalRow
-from radpost.store.outgoing import MailRow, SubmissionRow, TransmissionRow
+from radpost.store import incoming_mails, journal, outgoing_mails, outgoing_transmissions, partners
+from radpost.store.incoming_mails import ArrivalRow
+from radpost.store.outgoing_mails import MailRow
+from radpost.store.outgoing_submissions import SubmissionRow
+from radpost.store.outgoing_transmissions import TransmissionRow
 from radpost.testing.institution import OwnKey, made
 from radpost.transport.smtp_reply import Kind, Outcome, Stage
 from radpost.words import Priority, SignaturePolicy
@@ -236,7 +238,7 @@ class House:
     def transmissions(self) -> list[TransmissionRow]:
         """Return all transmissions, oldest first."""
         with self.site.database.read() as connection:
-            found = outgoing.transmissions(connection, limit=1000)
+            found = outgoing_transmissions.transmissions(connection, limit=1000)
         return sorted(found, key=lambda row: (row.created_at, row.id))
 
     def mails(self) -> list[MailRow]:
@@ -244,14 +246,14 @@ class House:
         with self.site.database.read() as connection:
             return [
                 mail
-                for row in outgoing.transmissions(connection, limit=1000)
-                for mail in outgoing.mails_of(connection, row.id)
+                for row in outgoing_transmissions.transmissions(connection, limit=1000)
+                for mail in outgoing_mails.mails_of(connection, row.id)
             ]
 
     def arrival(self, number: int) -> ArrivalRow:
         """Return an arrival."""
         with self.site.database.read() as connection:
-            found = incoming.get_arrival(connection, number)
+            found = incoming_mails.get_arrival(connection, number)
         assert found is not None
         return found
 

@@ -20,7 +20,7 @@ from radpost.gateway.config import load
 from radpost.gateway.partners import RADPOST_PEER, Route, Settings, Switches, encode
 from radpost.gateway.site import Site, open_site, wake
 from radpost.openpgp.keys import KeyKind, export_public, generate, read_certs
-from radpost.store import outgoing, partners
+from radpost.store import outgoing_transmissions, partners
 from radpost.testing.peers.base import free_port
 from radpost.words import SignaturePolicy
 
@@ -168,10 +168,10 @@ class Institution:
         """Return the log so far."""
         return self.log_path.read_text(encoding="utf-8", errors="replace") if self.log_path.exists() else ""
 
-    def transmissions(self) -> list[outgoing.TransmissionRow]:
+    def transmissions(self) -> list[outgoing_transmissions.TransmissionRow]:
         """Return all transmissions, oldest first."""
         with self.site() as site, site.database.read() as connection:
-            return outgoing.transmissions(connection, limit=10_000)[::-1]
+            return outgoing_transmissions.transmissions(connection, limit=10_000)[::-1]
 
     def run(self, *arguments: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
         """Run a ``radpost`` command for this institution."""
@@ -234,9 +234,9 @@ def wait_for(condition: Callable[[], object], what: str, timeout: float = 60.0, 
 
 def wait_confirmed(
     institution: Institution, count: int = 1, timeout: float = 60.0
-) -> Sequence[outgoing.TransmissionRow]:
+) -> Sequence[outgoing_transmissions.TransmissionRow]:
     """Wait until so many transmissions have ended; return them."""
-    found: list[outgoing.TransmissionRow] = []
+    found: list[outgoing_transmissions.TransmissionRow] = []
 
     def ended() -> bool:
         found[:] = institution.transmissions()

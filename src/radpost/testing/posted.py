@@ -14,10 +14,20 @@ from sqlalchemy import select
 from radpost.dicom.identity import identify
 from radpost.gateway import sending
 from radpost.gateway.partners import RADPOST_PEER, Switches
-from radpost.store import incoming, outgoing, rows
-from radpost.store.incoming import ArrivalRow, DeliveryRow, IncomingObjectRow, MailboxEntryRow, QuarantineRow
+from radpost.store import (
+    incoming_deliveries,
+    incoming_mails,
+    outgoing_mails,
+    outgoing_transmissions,
+    quarantined_mails,
+    rows,
+)
+from radpost.store.incoming_deliveries import DeliveryRow
+from radpost.store.incoming_mails import ArrivalRow, IncomingObjectRow
 from radpost.store.journal import AlarmRow, open_alarms
+from radpost.store.mailbox_entries import MailboxEntryRow
 from radpost.store.objects import ObjectRow
+from radpost.store.quarantined_mails import QuarantineRow
 from radpost.store.schema import arrival, blob, collection, delivery, incoming_object, mailbox_entry, object_
 from radpost.testing.institution import Institution, toml_server
 from radpost.testing.peers.pair import MailServer
@@ -140,7 +150,7 @@ def deliveries(institution: Institution) -> list[DeliveryRow]:
         found = [
             row
             for (number,) in connection.execute(select(delivery.c.object_id).distinct())
-            for row in incoming.deliveries_of(connection, int(number))
+            for row in incoming_deliveries.deliveries_of(connection, int(number))
         ]
     return sorted(found, key=lambda row: row.id)
 
@@ -154,7 +164,7 @@ def entries(institution: Institution) -> list[MailboxEntryRow]:
 def quarantined(institution: Institution) -> list[QuarantineRow]:
     """Return the open entries of the quarantine."""
     with institution.site() as site, site.database.read() as connection:
-        return incoming.quarantined(connection)
+        return quarantined_mails.quarantined(connection)
 
 
 def alarms(institution: Institution) -> list[AlarmRow]:
@@ -166,7 +176,7 @@ def alarms(institution: Institution) -> list[AlarmRow]:
 def truths(institution: Institution, transmission_id: str) -> list[dict[str, object]]:
     """Return what is known of each object of a transmission."""
     with institution.site() as site, site.database.read() as connection:
-        return [json.loads(row.truths) for row in outgoing.objects_of(connection, transmission_id)]
+        return [json.loads(row.truths) for row in outgoing_mails.objects_of(connection, transmission_id)]
 
 
 def dataset_sha256(path: Path) -> str:
@@ -182,7 +192,9 @@ def peak_memory(institution: Institution) -> int:
     return int(line.split()[1]) * 1024
 
 
-def await_all(institution: Institution, count: int, timeout: float = 60.0) -> list[outgoing.TransmissionRow]:
+def await_all(
+    institution: Institution, count: int, timeout: float = 60.0
+) -> list[outgoing_transmissions.TransmissionRow]:
     """Wait until transmissions carry ``count`` objects and all have ended; say what stands otherwise."""
     deadline = time.monotonic() + timeout
     while True:
@@ -194,13 +206,15 @@ def await_all(institution: Institution, count: int, timeout: float = 60.0) -> li
         time.sleep(0.05)
 
 
-def await_idle(institution: Institution, timeout: float = 60.0) -> list[outgoing.TransmissionRow]:
+def await_idle(
+    institution: Institution, timeout: float = 60.0
+) -> list[outgoing_transmissions.TransmissionRow]:
     """Wait until all that was taken is planned and has ended; a C-STORE success is committed before."""
 
     def idle() -> bool:
         with institution.site() as site, site.database.read() as connection:
             waiting = connection.execute(select(collection.c.id).limit(1)).first()
-            jobs = outgoing.transmissions(connection, limit=10_000)
+            jobs = outgoing_transmissions.transmissions(connection, limit=10_000)
         return waiting is None and all(row.ended_at is not None for row in jobs)
 
     await_that(idle, "everything has ended", institution, timeout=timeout)
@@ -220,14 +234,15 @@ def explain(institution: Institution) -> str:
     """Return the state of an institution, for the message of a failed test."""
     with institution.site() as site, site.database.read() as connection:
         lines = [f"--- {institution.name}"]
-        for job in outgoing.transmissions(connection, limit=200):
+        for job in outgoing_transmissions.transmissions(connection, limit=200):
             mails = [
-                f"{mail.part}:{mail.state}:{mail.code}" for mail in outgoing.mails_of(connection, job.id)
+                f"{mail.part}:{mail.state}:{mail.code}"
+                for mail in outgoing_mails.mails_of(connection, job.id)
             ]
             lines.append(f"transmission {job.state} objects={job.objects} mails={mails[:20]}")
         lines.extend(
             f"arrival {row.id} {row.source} {row.kind} {row.state} {row.code} {row.detail}"
-            for row in incoming.recent_arrivals(connection, 20)
+            for row in incoming_mails.recent_arrivals(connection, 20)
         )
         lines.extend(f"alarm {row.code} {row.subject} {row.detail}" for row in open_alarms(connection))
     return "\n".join([*lines, institution.log()[-3000:]])

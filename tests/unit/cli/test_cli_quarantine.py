@@ -9,7 +9,7 @@ from radpost.gateway.outbox import Outbox
 from radpost.gateway.processing import Processor
 from radpost.gateway.receipting import Receipts
 from radpost.gateway.site import Site
-from radpost.store import incoming
+from radpost.store import incoming_mails, incoming_receipts, quarantined_mails
 from radpost.testing.calling import Run
 
 PATIENT = "Mustermann"
@@ -55,7 +55,7 @@ def entry(site: Site) -> int:
         )
     process(site)
     with site.database.read() as connection:
-        (row,) = incoming.quarantined(connection)
+        (row,) = quarantined_mails.quarantined(connection)
     return row.id
 
 
@@ -91,8 +91,8 @@ def test_a_person_who_drops_a_mail_reads_whether_its_sender_was_told(
     assert "the sender was not told" in run("quarantine", "show", entry).out
     run("partner", "add", "c", "--ae-title", "C", "--address", "x@c.example")
     with site.database.write() as connection:
-        (row,) = incoming.quarantined(connection)
-        incoming.add_receipt(
+        (row,) = quarantined_mails.quarantined(connection)
+        incoming_receipts.add_receipt(
             connection,
             {
                 "arrival_id": row.arrival_id,
@@ -149,8 +149,8 @@ def test_drop_asks_first_and_then_forgets(run: Run, entry: int, site: Site) -> N
     assert run("quarantine", "list", "--json").json == []
     assert run("quarantine", "show", entry).code == 1
     with site.database.read() as connection:
-        (row,) = incoming.quarantined(connection, state="dropped")
-        arrival = incoming.get_arrival(connection, row.arrival_id or 0)
+        (row,) = quarantined_mails.quarantined(connection, state="dropped")
+        arrival = incoming_mails.get_arrival(connection, row.arrival_id or 0)
     assert arrival is not None
     assert arrival.state == "dropped"
 

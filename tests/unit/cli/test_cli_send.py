@@ -10,8 +10,8 @@ from radpost.agit.gathering import is_uid
 from radpost.errors import DISK_FULL, RadpostError
 from radpost.gateway import ingest, sending
 from radpost.gateway.site import Site
-from radpost.store import lookups, outgoing, retrievals
-from radpost.store.outgoing import CollectionRow, Member
+from radpost.store import lookups, outgoing_collections, retrievals
+from radpost.store.outgoing_collections import CollectionRow, Member
 from radpost.testing.calling import Run
 from radpost.testing.study import make_study
 
@@ -20,7 +20,7 @@ def taken(site: Site, source: str) -> dict[str, tuple[CollectionRow, list[Member
     """Return what a job left in the store, by study."""
     with site.database.read() as connection:
         rows = lookups.collections_of_source(connection, source)
-        return {row.study_uid: (row, outgoing.members(connection, row.id)) for row in rows}
+        return {row.study_uid: (row, outgoing_collections.members(connection, row.id)) for row in rows}
 
 
 def test_exactly_the_bytes_on_disk_are_taken_in_one_closed_collection(
@@ -59,7 +59,7 @@ def test_nobody_guesses_between_two_patients(run: Run, partner: str, site: Site,
     assert said.code == 0
     assert "name theirs with --study" in said.out
     with site.database.read() as connection:
-        rows = outgoing.collections(connection, "closed")
+        rows = outgoing_collections.collections(connection, "closed")
     assert studies < {row.study_uid for row in rows}
     assert len(rows) == 3
 
@@ -103,7 +103,7 @@ def test_an_unknown_partner_takes_nothing(run: Run, site: Site, study: tuple[Pat
     assert said.code == 1
     assert "radpost partner list" in said.err
     with site.database.read() as connection:
-        assert outgoing.collections(connection, "closed") == []
+        assert outgoing_collections.collections(connection, "closed") == []
 
 
 def test_wrong_usage(run: Run, partner: str) -> None:
@@ -128,8 +128,8 @@ def test_half_a_study_is_not_sent_by_mistake(
     assert said.code == 1
     assert "711 disk-full" in said.err
     with site.database.read() as connection:
-        assert outgoing.collections(connection, "open") == []
-        assert outgoing.collections(connection, "closed") == []
+        assert outgoing_collections.collections(connection, "open") == []
+        assert outgoing_collections.collections(connection, "closed") == []
 
 
 def test_waiting_says_that_nothing_is_confirmed_yet(run: Run, partner: str, study: tuple[Path, str]) -> None:

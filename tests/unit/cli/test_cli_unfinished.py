@@ -10,7 +10,7 @@ from radpost.gateway.alarms import SEND
 from radpost.gateway.ingest import Collector, Origin, add_file
 from radpost.gateway.partners import Settings, Switches, encode
 from radpost.gateway.site import Site
-from radpost.store import journal, lookups, outgoing, partners
+from radpost.store import journal, lookups, outgoing_collections, partners
 from radpost.testing.calling import Run
 from radpost.testing.exchange import small_study
 
@@ -100,5 +100,5 @@ def test_a_command_that_goes_on_after_all_ends_the_alarm(site: Site, job: str) -
         (row,) = lookups.collections_of_source(connection, SEND + job)
         origin = Origin(row.source, site.partners.by_name(row.partner), whole=True)
         Collector(site).flush(connection, origin, site.clock())
-        assert outgoing.collections(connection, "closed")
+        assert outgoing_collections.collections(connection, "closed")
     assert alarms(site) == []

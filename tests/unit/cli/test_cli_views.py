@@ -12,7 +12,7 @@ from radpost.gateway.planning import Planner
 from radpost.gateway.sealing import Sealer
 from radpost.gateway.site import Site
 from radpost.gateway.views import timeline
-from radpost.store import incoming, journal, lookups, objects, outgoing
+from radpost.store import incoming_deliveries, journal, lookups, objects, outgoing_mails, outgoing_submissions
 from radpost.store.journal import EventRow
 from radpost.testing.calling import Run
 from radpost.transfer import delivery as delivery_machine
@@ -46,11 +46,11 @@ def submit(site: Site, sent: str, part: int, reply: Reply, text: str) -> int:
     """Let one mail's submission end; return the mail."""
     outbox, now = Outbox(site), site.clock()
     with site.database.write() as connection:
-        mail = outgoing.mails_of(connection, sent)[part - 1]
-        (row,) = outgoing.submissions_of(connection, mail.id)
+        mail = outgoing_mails.mails_of(connection, sent)[part - 1]
+        (row,) = outgoing_submissions.submissions_of(connection, mail.id)
         outbox.submission_event(connection, row, submission_machine.Started(), now)
         outbox.mail_event(connection, mail.id, mail_machine.Started(0), now)
-        row = outgoing.submissions_of(connection, mail.id)[0]
+        row = outgoing_submissions.submissions_of(connection, mail.id)[0]
         outbox.submission_event(connection, row, submission_machine.Answered(reply), now, reply=text)
         outbox.mail_event(connection, mail.id, mail_machine.Submitted(0, reply, SERVER_UNREACHABLE), now)
     return mail.id
@@ -87,7 +87,7 @@ def test_a_receipt_says_what_it_says(run: Run, sent: str, site: Site) -> None:
     with site.database.write() as connection:
         receipt = mail_machine.ReceiptArrived(0, Outcome.DONE, signed=False)
         Outbox(site).mail_event(connection, mail_id, receipt, site.clock())
-        outgoing.set_truths(connection, mail_id, 1, json.dumps(told))
+        outgoing_mails.set_truths(connection, mail_id, 1, json.dumps(told))
     view = run("show", sent, "--json").json
     truths = view["object_list"][0]["truths"]
     assert (truths["imported"]["answer"], truths["imported"]["evidence"]) == ("yes", "displayed")
@@ -112,7 +112,7 @@ def test_an_overdue_receipt_is_counted_alarmed_and_retried(run: Run, sent: str, 
         submit(site, sent, part, Reply.ACCEPTED, "250 Ok")
     later = site.clock() + 100_000
     with site.database.write() as connection:
-        for mail in outgoing.mails_of(connection, sent):
+        for mail in outgoing_mails.mails_of(connection, sent):
             Outbox(site).mail_event(connection, mail.id, TimerDue(), later)
     view = run("status", "--json").json
     assert view["overdue"]["receipts"] == 2
@@ -157,7 +157,7 @@ def test_an_undelivered_object_is_found_and_delivered_again(
     run: Run, sent: str, site: Site, home: Path
 ) -> None:
     with site.database.read() as connection:
-        object_id = outgoing.objects_of(connection, sent)[0].object_id
+        object_id = outgoing_mails.objects_of(connection, sent)[0].object_id
         assert objects.get(connection, object_id).kind == "dicom"
     state, _ = delivery_machine.due(
         site.clock(), new_version=False, rule=delivery_machine.VersionRule.DELIVER
@@ -179,12 +179,12 @@ def test_an_undelivered_object_is_found_and_delivered_again(
             "code": 404,
             "created_at": site.clock(),
         }
-        incoming.add_deliveries(connection, [row])
+        incoming_deliveries.add_deliveries(connection, [row])
     assert run("status", "--json").json["overdue"]["deliveries"] == 1
     assert run("retry", "--delivery", "nowhere").code == 1
     assert run("retry", "--delivery", "received", "--json").json["deliveries"] == 1
     with site.database.read() as connection:
-        assert incoming.delivery_counts(connection) == {("received", "due"): 1}
+        assert incoming_deliveries.delivery_counts(connection) == {("received", "due"): 1}
 
 
 def test_retry_needs_exactly_one_thing(run: Run, sent: str) -> None:

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from radpost.store.outgoing import MailRow, SubmissionRow
+    from radpost.store.outgoing_mails import MailRow
+    from radpost.store.outgoing_submissions import SubmissionRow
 
 
 def displayed(mail: "MailRow") -> bytes:

@@ -12,7 +12,7 @@ from radpost.errors import DISK_FULL, QUARANTINE_FULL, SERVER_PROTOCOL, RadpostE
 from radpost.gateway.config import Mailbox
 from radpost.gateway.fetching import ImapFetcher, Pop3Fetcher
 from radpost.gateway.keeping import GONE_GRACE_SECONDS, TIDY_EVERY_SECONDS, Keeper
-from radpost.store import incoming
+from radpost.store import incoming_mails, mailbox_entries
 from radpost.store.spool import Stored
 from radpost.testing.house import House, Pair
 from radpost.transfer.retry import Connected, ConnectFailed
@@ -109,7 +109,7 @@ def poll(house: House, server: Server) -> bool:
 
 def arrivals(house: House) -> int:
     with house.site.database.read() as connection:
-        return len(incoming.recent_arrivals(connection, 100))
+        return len(incoming_mails.recent_arrivals(connection, 100))
 
 
 @pytest.fixture
@@ -208,12 +208,12 @@ def test_pop3_deletes_when_quit_was_answered_and_not_before(b: House) -> None:
     b.process()
     poll(b, server)
     with b.site.database.read() as connection:
-        assert len(incoming.entries(connection, BOX.name, "uidl")) == 1
+        assert len(mailbox_entries.entries(connection, BOX.name, "uidl")) == 1
     server.quits = True
     server.mails = {1: ours(1)}
     poll(b, server)
     with b.site.database.read() as connection:
-        assert incoming.entries(connection, BOX.name, "uidl") == {}
+        assert mailbox_entries.entries(connection, BOX.name, "uidl") == {}
 
 
 @pytest.mark.parametrize("uidl", [True, False])
@@ -253,9 +253,9 @@ def test_the_same_bytes_are_one_arrival_for_all_their_numbers(b: House) -> None:
 
 def remembered(house: House) -> set[tuple[str, str]]:
     with house.site.database.read() as connection:
-        found = [*incoming.entries(connection, BOX.name, "7").values()]
-        found += incoming.entries(connection, BOX.name, "8").values()
-        found += incoming.entries(connection, BOX.name, "uidl").values()
+        found = [*mailbox_entries.entries(connection, BOX.name, "7").values()]
+        found += mailbox_entries.entries(connection, BOX.name, "8").values()
+        found += mailbox_entries.entries(connection, BOX.name, "uidl").values()
     return {(row.validity, row.uid) for row in found}
 
 

@@ -8,7 +8,7 @@ import pytest
 from radpost.errors import DISK_FULL, INCOMPLETE_FRAGMENTS, INCOMPLETE_SET, PARTIAL_INCONSISTENT, RadpostError
 from radpost.gateway.operating import quarantine, replay
 from radpost.gateway.partners import Switches
-from radpost.store import incoming
+from radpost.store import incoming_fragments, incoming_mails, incoming_sets
 from radpost.testing.house import House, Pair
 
 if TYPE_CHECKING:
@@ -21,13 +21,14 @@ WAIT = 259_200.0
 
 def states(house: House) -> list[str]:
     with house.site.database.read() as connection:
-        return [row.state for row in reversed(incoming.recent_arrivals(connection, 100))]
+        return [row.state for row in reversed(incoming_mails.recent_arrivals(connection, 100))]
 
 
 def imported(house: House) -> int:
     with house.site.database.read() as connection:
         return sum(
-            len(incoming.objects_of(connection, row.id)) for row in incoming.recent_arrivals(connection, 100)
+            len(incoming_mails.objects_of(connection, row.id))
+            for row in incoming_mails.recent_arrivals(connection, 100)
         )
 
 
@@ -309,7 +310,7 @@ def test_a_fragment_in_time_is_not_given_up_by_a_late_look_at_the_clock(
     for piece in pieces[:-1]:
         pair.b.take(piece)
     pair.b.clock.now += WAIT + 1
-    honest = incoming.due_assemblies
+    honest = incoming_fragments.due_assemblies
 
     def due(connection: object, now: float) -> object:
         monkeypatch.undo()
@@ -317,7 +318,7 @@ def test_a_fragment_in_time_is_not_given_up_by_a_late_look_at_the_clock(
         receive_only(pair.b, pieces[-1])
         return found
 
-    monkeypatch.setattr(incoming, "due_assemblies", due)
+    monkeypatch.setattr(incoming_fragments, "due_assemblies", due)
     pair.b.timekeeper.step()
     pair.b.process()
     assert imported(pair.b) == 1
@@ -330,7 +331,7 @@ def test_a_part_in_time_is_not_forgotten_by_a_late_look_at_the_clock(
     first, second = pair.send(study(2))
     pair.b.take(first)
     pair.b.clock.now += 3601
-    honest = incoming.due_sets
+    honest = incoming_sets.due_sets
 
     def due(connection: object, now: float) -> object:
         monkeypatch.undo()
@@ -338,10 +339,10 @@ def test_a_part_in_time_is_not_forgotten_by_a_late_look_at_the_clock(
         pair.b.take(second)
         return found
 
-    monkeypatch.setattr(incoming, "due_sets", due)
+    monkeypatch.setattr(incoming_sets, "due_sets", due)
     pair.b.timekeeper.step()
     with pair.b.site.database.read() as connection:
-        (row,) = incoming.recent_sets(connection, 10)
+        (row,) = incoming_sets.recent_sets(connection, 10)
     assert (row.state, row.due_at) == ("complete", None)
     assert pair.b.alarms() == []
 

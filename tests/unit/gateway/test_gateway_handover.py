@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from radpost.errors import FOLDER_UNUSABLE, PROGRAM_FAILED, RadpostError
 from radpost.gateway import handover
 from radpost.gateway.config import Destination
-from radpost.store.incoming import DeliveryRow
+from radpost.store.incoming_deliveries import DeliveryRow
 from radpost.testing.leaks import scan
 
 FOLDER = Destination(name="f", kind="folder", path="out")

@@ -10,7 +10,7 @@ from radpost.errors import CONFIG_INVALID, NO_DESTINATION, PACS_REFUSED_OBJECT, 
 from radpost.gateway.delivering import Deliverer, _Result
 from radpost.gateway.operating import retry_destination
 from radpost.gateway.partners import Switches
-from radpost.store import cleaning, incoming, objects
+from radpost.store import cleaning, incoming_deliveries, incoming_mails, incoming_receipts, objects
 from radpost.testing.house import House, Pair
 from radpost.testing.institution import toml_server
 from radpost.transfer import delivery as machine
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from radpost.store.incoming import DeliveryRow
+    from radpost.store.incoming_deliveries import DeliveryRow
     from radpost.store.objects import ObjectRow
 
 PACS = toml_server("[[destination]]", name="pacs", kind="dicom", ae_title="PACS", host="127.0.0.1", port=104)
@@ -36,10 +36,10 @@ def deliveries(house: House) -> "list[DeliveryRow]":
     with house.site.database.read() as connection:
         return [
             row
-            for arrival in incoming.recent_arrivals(connection, 50)
-            for item in incoming.objects_of(connection, arrival.id)
+            for arrival in incoming_mails.recent_arrivals(connection, 50)
+            for item in incoming_mails.objects_of(connection, arrival.id)
             if item.object_id is not None
-            for row in incoming.deliveries_of(connection, item.object_id)
+            for row in incoming_deliveries.deliveries_of(connection, item.object_id)
         ]
 
 
@@ -86,7 +86,7 @@ def test_invariant_2_other_content_under_a_known_uid_is_a_version_and_one_alarm(
     assert len(stored(pair.b, identify(first).sop_instance_uid or "")) == 2
     assert [code for code, _ in pair.b.alarms()] == [VERSION_CONFLICT.code]
     with pair.b.site.database.read() as connection:
-        (receipt,) = incoming.receipts_of(connection, row.id)
+        (receipt,) = incoming_receipts.receipts_of(connection, row.id)
     assert receipt.disposition.endswith("displayed/warning")
     assert {item.state for item in deliveries(pair.b)} == {"due"}
 
@@ -182,7 +182,7 @@ def test_a_partners_destination_that_is_not_configured_alarms(
     (mail,) = pair.send(study(1))
     pair.b.take(mail)
     assert [code for code, _ in pair.b.alarms()] == [CONFIG_INVALID.code, NO_DESTINATION.code]
-    assert [row.destination for row in deliveries(pair.b)] == [incoming.NOWHERE]
+    assert [row.destination for row in deliveries(pair.b)] == [incoming_deliveries.NOWHERE]
 
 
 def test_the_alarm_of_a_destination_stands_until_its_last_refused_object_is_through(

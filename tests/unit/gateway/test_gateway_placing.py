@@ -11,14 +11,15 @@ from radpost.gateway.operating import retry_failed
 from radpost.gateway.overview import advice, overview
 from radpost.gateway.partners import Switches
 from radpost.gateway.template import Answers, render
-from radpost.store import incoming
+from radpost.store import incoming_deliveries, incoming_mails, incoming_receipts
 from radpost.testing.house import House, Pair
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from radpost.store.incoming import ArrivalRow, DeliveryRow
+    from radpost.store.incoming_deliveries import DeliveryRow
+    from radpost.store.incoming_mails import ArrivalRow
 
 FOLDER = '[[destination]]\nname = "{name}"\nkind = "folder"\ntakes = "{takes}"\npath = "{name}"\n'
 DOCUMENTS = FOLDER.format(name="documents", takes="other")
@@ -31,9 +32,9 @@ def deliveries(house: House, row: "ArrivalRow") -> "list[DeliveryRow]":
     with house.site.database.read() as connection:
         return [
             found
-            for item in incoming.objects_of(connection, row.id)
+            for item in incoming_mails.objects_of(connection, row.id)
             if item.object_id is not None
-            for found in incoming.deliveries_of(connection, item.object_id)
+            for found in incoming_deliveries.deliveries_of(connection, item.object_id)
         ]
 
 
@@ -88,7 +89,7 @@ def test_a_changed_rule_of_the_partner_gives_them_a_place(
     pair = make_pair(b_sections=DOCUMENTS + IMAGES, switches=RELAXED)
     pair.b.knows(pair.a, switches=RELAXED, destination=("documents",))
     row = taken(pair, study(1))
-    assert [one.destination for one in deliveries(pair.b, row)] == [incoming.NOWHERE]
+    assert [one.destination for one in deliveries(pair.b, row)] == [incoming_deliveries.NOWHERE]
     pair.b.knows(pair.a, switches=RELAXED, destination=("documents", "images"))
     pair.b.timekeeper.step()
     assert [one.destination for one in deliveries(pair.b, row)] == ["images"]
@@ -130,7 +131,7 @@ def test_damaged_dicom_at_a_site_with_only_a_pacs_is_seen_and_told(
     row = taken(pair, [cut])
     assert pair.b.alarms() == [(NO_DESTINATION.code, placing.SUBJECTS["other"])]
     with pair.b.site.database.read() as connection:
-        (receipt,) = incoming.receipts_of(connection, row.id)
+        (receipt,) = incoming_receipts.receipts_of(connection, row.id)
     assert receipt.disposition.endswith("displayed/warning")
     assert receipt.code == DICOM_INVALID.code
 

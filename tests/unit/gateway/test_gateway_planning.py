@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from radpost.gateway.partners import Switches
-from radpost.store import journal, outgoing
+from radpost.store import journal, outgoing_mails
 from radpost.testing.forgery import plain_receipt
 from radpost.testing.house import House, Pair
 from radpost.transport.smtp_reply import Kind, Outcome, Stage
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from radpost.store.outgoing import SubmissionRow
+    from radpost.store.outgoing_submissions import SubmissionRow
 
 
 def names(house: House, job: str) -> list[str]:
     with house.site.database.read() as connection:
-        return [row.name for row in outgoing.objects_of(connection, job)]
+        return [row.name for row in outgoing_mails.objects_of(connection, job)]
 
 
 def answer(house: House, disposition: str) -> None:
@@ -100,8 +100,8 @@ def test_what_the_partner_refused_for_good_is_not_sent_again_with_the_rest(
     (first,) = a.collect(study(6), "b")
     a.seal()
     with a.site.database.write() as connection:
-        mails = outgoing.mails_of(connection, first.id)
-        outgoing.update_mail(
+        mails = outgoing_mails.mails_of(connection, first.id)
+        outgoing_mails.update_mail(
             connection,
             mails[0].id,
             state="refused",

@@ -11,7 +11,7 @@ from radpost.gateway.keeping import Keeper
 from radpost.gateway.operating import quarantine, replay
 from radpost.gateway.partners import Switches
 from radpost.gateway.processing import Processor
-from radpost.store import incoming
+from radpost.store import incoming_deliveries, incoming_mails, incoming_receipts, quarantined_mails
 from radpost.testing import forgery
 from radpost.testing.exchange import known_key
 from radpost.testing.house import House, Pair
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from radpost.agit.opening import Content
-    from radpost.store.incoming import ArrivalRow
+    from radpost.store.incoming_mails import ArrivalRow
 
 PACS = toml_server("[[destination]]", name="pacs", kind="dicom", ae_title="PACS", host="127.0.0.1", port=104)
 PERSON = b"From: someone@else.example\r\nTo: dicom@b.example\r\nMIME-Version: 1.0\r\n"
@@ -120,7 +120,7 @@ def test_invariant_4_every_copy_gets_a_receipt_and_the_objects_are_there_once(
     assert len(receipts) == 2
     assert all(first.message_id.encode() in receipt for receipt in receipts)
     with pair.b.site.database.read() as connection:
-        states = [incoming.objects_of(connection, row.id)[0].state for row in (first, second)]
+        states = [incoming_mails.objects_of(connection, row.id)[0].state for row in (first, second)]
     assert states == ["imported", "present"]
 
 
@@ -220,7 +220,7 @@ def test_invariant_7_a_receipt_signed_by_another_partner_confirms_nothing(
     assert now
     number = evil.receive(mail)
     with evil.site.database.write() as connection:
-        incoming.update_arrival(
+        incoming_mails.update_arrival(
             connection,
             number,
             partner="a",
@@ -230,7 +230,7 @@ def test_invariant_7_a_receipt_signed_by_another_partner_confirms_nothing(
             state="done",
             due_at=None,
         )
-        incoming.add_receipt(
+        incoming_receipts.add_receipt(
             connection,
             {
                 "arrival_id": number,
@@ -279,10 +279,10 @@ def test_invariant_6_one_sealed_part_that_cannot_be_opened_withholds_no_other(
     )
     row = b.take(mail)
     with b.site.database.read() as connection:
-        (receipt,) = incoming.receipts_of(connection, row.id)
-        (waiting,) = incoming.quarantined(connection)
-        assert len(incoming.reported_objects(connection, row.id)) == 1
-        assert len(incoming.due_deliveries(connection, "pacs", b.clock.now, 9)) == 1
+        (receipt,) = incoming_receipts.receipts_of(connection, row.id)
+        (waiting,) = quarantined_mails.quarantined(connection)
+        assert len(incoming_mails.reported_objects(connection, row.id)) == 1
+        assert len(incoming_deliveries.due_deliveries(connection, "pacs", b.clock.now, 9)) == 1
         assert b.site.spool.path(waiting.sha256).read_bytes() == mail
     assert receipt.disposition.endswith("displayed/warning")
     assert (waiting.arrival_id, waiting.code) == (row.id, NO_SECRET_KEY.code)
@@ -293,8 +293,8 @@ def test_invariant_6_one_sealed_part_that_cannot_be_opened_withholds_no_other(
     operating.replay(b.site, waiting.id)
     b.process()
     with b.site.database.read() as connection:
-        (waiting,) = incoming.quarantined(connection)
-        assert len(incoming.due_deliveries(connection, "pacs", b.clock.now, 9)) == 1
+        (waiting,) = quarantined_mails.quarantined(connection)
+        assert len(incoming_deliveries.due_deliveries(connection, "pacs", b.clock.now, 9)) == 1
     assert waiting.code == NO_SECRET_KEY.code
     operating.drop(b.site, waiting.id)
     assert b.alarms() == []

@@ -7,7 +7,7 @@ import pytest
 
 from radpost.errors import BOUNCED, NO_USABLE_KEY
 from radpost.gateway.partners import RADPOST_PEER, Switches
-from radpost.store import incoming, outgoing
+from radpost.store import incoming_receipts, outgoing_mails
 from radpost.store import partners as partner_statements
 from radpost.testing.forgery import plain_receipt
 from radpost.testing.house import House, Pair
@@ -24,7 +24,7 @@ def truths(house: House) -> list[dict[str, Any]]:
         return [
             json.loads(row.truths)
             for job in house.transmissions()
-            for row in outgoing.objects_of(connection, job.id)
+            for row in outgoing_mails.objects_of(connection, job.id)
         ]
 
 
@@ -152,7 +152,7 @@ def test_invariant_4_a_receipt_is_owed_and_written_in_steps_that_can_each_be_rep
     assert pair.b.receipts.write_due() == 0
     ((_, receipt),) = pair.b.submit()
     with pair.b.site.database.read() as connection:
-        assert [item.state for item in incoming.receipts_of(connection, row.id)] == ["sent"]
+        assert [item.state for item in incoming_receipts.receipts_of(connection, row.id)] == ["sent"]
     pair.a.take(receipt)
     assert [job.state for job in pair.a.transmissions()] == ["confirmed"]
 
@@ -175,6 +175,6 @@ def test_a_receipt_of_ours_that_comes_back_is_noted_and_alarms(
     )
     assert pair.b.take(bounce.encode(), envelope_from="").state == "done"
     with pair.b.site.database.read() as connection:
-        assert [item.state for item in incoming.receipts_of(connection, row.id)] == ["failed"]
+        assert [item.state for item in incoming_receipts.receipts_of(connection, row.id)] == ["failed"]
     assert [code for code, _ in pair.b.alarms()] == [BOUNCED.code]
     assert pair.b.answer() == []

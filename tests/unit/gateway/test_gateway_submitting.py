@@ -7,7 +7,7 @@ import pytest
 from radpost.errors import DISK_FULL, SERVER_UNREACHABLE, STORE_UNUSABLE, RadpostError
 from radpost.gateway import machines
 from radpost.gateway.partners import Switches
-from radpost.store import cleaning, outgoing
+from radpost.store import cleaning, outgoing_submissions, outgoing_windows
 from radpost.testing.exchange import known_key
 from radpost.testing.house import ACCEPTED, House, Pair
 from radpost.transfer.window import Window
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from radpost.gateway.submitting import Answer
-    from radpost.store.outgoing import SubmissionRow
+    from radpost.store.outgoing_submissions import SubmissionRow
 
 MakePair = "Callable[..., Pair]"
 Study = "Callable[..., list[Path]]"
@@ -31,7 +31,7 @@ def full_window(house: House, partner: str) -> None:
     """Make it as if all the credit of a partner were on its way."""
     window = Window(limit=5_000_000, in_flight=5_000_000, last_submission=house.clock())
     with house.site.database.write() as connection:
-        outgoing.put_window(connection, partner, machines.dump(window))
+        outgoing_windows.put_window(connection, partner, machines.dump(window))
 
 
 def test_invariant_8_a_partner_without_credit_slows_only_itself(
@@ -101,7 +101,7 @@ def test_a_message_that_is_being_sent_is_not_taken_for_lost(
     def post(row: "SubmissionRow", _data: bytes) -> Outcome:
         a.submitter.recover_lost()
         with a.site.database.read() as connection:
-            fresh = outgoing.get_submission(connection, row.id)
+            fresh = outgoing_submissions.get_submission(connection, row.id)
         assert fresh is not None
         seen.append(fresh.state)
         return ACCEPTED
@@ -242,7 +242,7 @@ def test_mails_taken_together_have_credit_together(
     size = a.mails()[0].size
     window = Window(limit=int(3.5 * size), in_flight=size, last_submission=a.clock())
     with a.site.database.write() as connection:
-        outgoing.put_window(connection, "b", machines.dump(window))
+        outgoing_windows.put_window(connection, "b", machines.dump(window))
     assert len(a.submit()) == 2
 
 

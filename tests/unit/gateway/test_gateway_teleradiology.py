@@ -7,7 +7,7 @@ import pytest
 from radpost.errors import CONFIG_INVALID, MAIL_REFUSED, TLS_FAILED, RadpostError
 from radpost.gateway.partners import Route, Settings, Switches, refuse_contradictions
 from radpost.gateway.receiving import ReceptionHandler
-from radpost.store import incoming, journal
+from radpost.store import incoming_mails, journal
 from radpost.testing.house import Pair
 from radpost.testing.institution import toml_server
 from radpost.transport.smtp_grammar import Envelope
@@ -89,7 +89,7 @@ def test_a_mail_in_clear_under_another_sender_is_refused_too(
     assert caught.value.reason is MAIL_REFUSED
     handler.abort(sink)
     with b.site.database.read() as connection:
-        assert incoming.recent_arrivals(connection, 10) == []
+        assert incoming_mails.recent_arrivals(connection, 10) == []
     for good, text in (
         (envelope(sender, tls="TLSv1.3"), mail),
         (envelope(sender, peer="::1"), mail),
@@ -99,7 +99,7 @@ def test_a_mail_in_clear_under_another_sender_is_refused_too(
         sink.write(text)
         handler.commit(sink)
     with b.site.database.read() as connection:
-        assert len(incoming.recent_arrivals(connection, 10)) == 3
+        assert len(incoming_mails.recent_arrivals(connection, 10)) == 3
 
 
 def test_relays_between_are_on_the_timeline(

@@ -15,7 +15,7 @@ from radpost.gateway.partners import Switches
 from radpost.gateway.service import Gateway
 from radpost.gateway.site import Bell
 from radpost.gateway.workers import Claims, step_of
-from radpost.store import incoming, outgoing
+from radpost.store import incoming_mails, outgoing_mails
 from radpost.testing.house import House, Pair
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from radpost.gateway.partners import Partner
     from radpost.gateway.receipting import Reported
     from radpost.gateway.sealing import _Written
-    from radpost.store.incoming import ArrivalRow
+    from radpost.store.incoming_mails import ArrivalRow
+    from radpost.store.outgoing_mails import MailRow
     from radpost.store.spool import Stored
 
 
@@ -65,9 +66,7 @@ def test_a_second_worker_with_an_old_row_counts_no_fragment_twice(
 
 
 def outgoing_arrivals(connection: object) -> "list[ArrivalRow]":
-    from radpost.store import incoming  # noqa: PLC0415  only here
-
-    return incoming.recent_arrivals(connection, 100)  # type: ignore[arg-type]
+    return incoming_mails.recent_arrivals(connection, 100)  # type: ignore[arg-type]
 
 
 def test_invariant_5_a_row_whose_work_always_fails_stops_no_other(
@@ -80,7 +79,7 @@ def test_invariant_5_a_row_whose_work_always_fails_stops_no_other(
     sealer = gateway._sealer
     honest = sealer.work_all
 
-    def work_all(rows: "Sequence[outgoing.MailRow]") -> None:
+    def work_all(rows: "Sequence[MailRow]") -> None:
         if first in [row.id for row in rows]:
             raise ValueError
         honest(rows)
@@ -224,7 +223,7 @@ def test_a_clock_set_back_does_not_make_the_collector_spin(
     (row,) = a.collect(study(1), "b")
     (mail,) = a.mails()
     with a.site.database.write() as connection:
-        outgoing.update_mail(connection, mail.id, work="recut-rest", due_at=a.clock() + 3600)
+        outgoing_mails.update_mail(connection, mail.id, work="recut-rest", due_at=a.clock() + 3600)
     assert row.mails == 1
     assert not Gateway(a.site)._collect()
 
@@ -291,7 +290,7 @@ def receipts_at(pair: "Pair", objects: "list[Path]") -> House:
 def arrivals(house: House) -> dict[str, int]:
     """Return how many mails that came in stand in each state."""
     with house.site.database.read() as connection:
-        return incoming.counts(connection)
+        return incoming_mails.counts(connection)
 
 
 def test_receipts_in_clear_are_applied_together(

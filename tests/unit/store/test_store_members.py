@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 
-from radpost.store import objects, outgoing, partners
+from radpost.store import objects, outgoing_collections, outgoing_mails, outgoing_transmissions, partners
 from radpost.store.database import Database
 from radpost.store.objects import ObjectFacts
 from radpost.store.spool import Spool, Stored
@@ -35,11 +35,11 @@ def test_the_size_of_a_member_is_that_of_the_file_that_travels(database: Databas
     first, second = put_file(spool, b"meta" + b"data set"), put_file(spool, b"other meta" + b"data set")
     with database.write() as connection:
         partners.put(connection, partners.PartnerRow("b", "B", "b@b.example", "{}", 1.0))
-        found: list[Sequence[outgoing.Member]] = []
+        found: list[Sequence[outgoing_collections.Member]] = []
         for number, stored in enumerate((first, second)):
             objects.put_blob(connection, spool, stored, 1.0)
             put = objects.put(connection, facts(stored), 1.0)
-            collection_id = outgoing.add_collection(
+            collection_id = outgoing_collections.add_collection(
                 connection,
                 {
                     "source": f"test {number}",
@@ -52,13 +52,13 @@ def test_the_size_of_a_member_is_that_of_the_file_that_travels(database: Databas
                     "group_id": "g",
                 },
             )
-            outgoing.add_member(connection, collection_id, put.id, stored.sha256, "", 1.0)
-            found.append(outgoing.members(connection, collection_id))
+            outgoing_collections.add_member(connection, collection_id, put.id, stored.sha256, "", 1.0)
+            found.append(outgoing_collections.members(connection, collection_id))
         assert [[(one.file_sha256, one.size) for one in members] for members in found] == [
             [(first.sha256, first.size)],
             [(second.sha256, second.size)],
         ]
-        outgoing.add_transmission(
+        outgoing_transmissions.add_transmission(
             connection,
             {
                 "id": "2.25.1",
@@ -86,6 +86,6 @@ def test_the_size_of_a_member_is_that_of_the_file_that_travels(database: Databas
             "objects": 1,
             "bytes": second.size,
         }
-        mail_id = outgoing.add_mail(connection, mail, found[1], 1)
-        (member,) = outgoing.mail_members(connection, mail_id)
+        mail_id = outgoing_mails.add_mail(connection, mail, found[1], 1)
+        (member,) = outgoing_mails.mail_members(connection, mail_id)
         assert (member.file_sha256, member.size) == (second.sha256, second.size)

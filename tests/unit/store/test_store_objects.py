@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, insert, select
 
 from radpost.errors import STORE_UNUSABLE, RadpostError
-from radpost.store import cleaning, objects, outgoing, partners, schema
+from radpost.store import (
+    cleaning,
+    objects,
+    outgoing_collections,
+    outgoing_mails,
+    outgoing_submissions,
+    outgoing_transmissions,
+    partners,
+    schema,
+)
 from radpost.store.database import Database
 from radpost.store.objects import ObjectFacts
 from radpost.store.spool import Spool, Stored
@@ -200,27 +209,27 @@ def need_member(connection: Connection, sha256: str) -> None:
     """The object's own file is another one: the same data set under another meta header."""
     blob(connection, DICOM.file_sha256)
     row = objects.put(connection, DICOM, 1.0)
-    collection = outgoing.add_collection(connection, COLLECTION)
-    outgoing.add_member(connection, collection, row.id, sha256, "", 1.0)
+    collection = outgoing_collections.add_collection(connection, COLLECTION)
+    outgoing_collections.add_member(connection, collection, row.id, sha256, "", 1.0)
 
 
 def need_mail_object(connection: Connection, sha256: str) -> None:
     blob(connection, DICOM.file_sha256)
     row = objects.put(connection, DICOM, 1.0)
-    member = outgoing.Member(row.id, sha256, "", 1, "dicom", "", "", "", "")
-    outgoing.add_transmission(connection, TRANSMISSION)
-    outgoing.add_mail(connection, MAIL, [member], 1)
+    member = outgoing_collections.Member(row.id, sha256, "", 1, "dicom", "", "", "", "")
+    outgoing_transmissions.add_transmission(connection, TRANSMISSION)
+    outgoing_mails.add_mail(connection, MAIL, [member], 1)
 
 
 def need_sealed(connection: Connection, sha256: str) -> None:
-    outgoing.add_transmission(connection, TRANSMISSION)
+    outgoing_transmissions.add_transmission(connection, TRANSMISSION)
     connection.execute(insert(schema.mail), {**MAIL, "state": "sealed", "sealed_sha256": sha256})
 
 
 def need_unsent(state: str) -> object:
     def need(connection: Connection, sha256: str) -> None:
         """A receipt's message: no mail row stands behind it."""
-        outgoing.add_submissions(connection, [{**SUBMISSION, "sha256": sha256, "state": state}])
+        outgoing_submissions.add_submissions(connection, [{**SUBMISSION, "sha256": sha256, "state": state}])
 
     return need
 

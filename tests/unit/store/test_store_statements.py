@@ -20,7 +20,21 @@ import pytest
 from sqlalchemy import Connection
 
 import radpost.store
-from radpost.store import incoming, objects, outgoing, partners, schema
+from radpost.store import (
+    incoming_deliveries,
+    incoming_fragments,
+    incoming_mails,
+    incoming_receipts,
+    incoming_sets,
+    mailbox_entries,
+    objects,
+    outgoing_collections,
+    outgoing_mails,
+    outgoing_submissions,
+    outgoing_transmissions,
+    partners,
+    schema,
+)
 from radpost.store.database import Database
 from radpost.store.rows import Row
 from radpost.store.spool import Spool, Stored
@@ -28,24 +42,24 @@ from radpost.store.spool import Spool, Stored
 Statement = Callable[..., object]
 
 TABLE_OF = {
-    "outgoing.add_collection": schema.collection,
-    "outgoing.add_transmission": schema.transmission,
-    "outgoing.add_mail": schema.mail,
-    "outgoing.add_submissions": schema.submission,
-    "incoming.add_arrival": schema.arrival,
-    "incoming.put_set": schema.incoming_set,
-    "incoming.add_objects": schema.incoming_object,
-    "incoming.add_deliveries": schema.delivery,
-    "incoming.add_receipt": schema.receipt,
-    "incoming.add_unplaced": schema.delivery,
-    "incoming.add_quarantine": schema.quarantine,
+    "outgoing_collections.add_collection": schema.collection,
+    "outgoing_transmissions.add_transmission": schema.transmission,
+    "outgoing_mails.add_mail": schema.mail,
+    "outgoing_submissions.add_submissions": schema.submission,
+    "incoming_mails.add_arrival": schema.arrival,
+    "incoming_sets.put_set": schema.incoming_set,
+    "incoming_mails.add_objects": schema.incoming_object,
+    "incoming_deliveries.add_deliveries": schema.delivery,
+    "incoming_receipts.add_receipt": schema.receipt,
+    "incoming_deliveries.add_unplaced": schema.delivery,
+    "quarantined_mails.add_quarantine": schema.quarantine,
 }
 """Whose columns a parameter of type ``Mapping`` names."""
 
 FACTS = objects.ObjectFacts("dicom", "", "y", "", "d", "x", 1, "", "", "", "")
 SPECIAL: dict[str, dict[str, object]] = {
-    "outgoing.add_message": {"message_id": "y"},
-    "outgoing.get_transmission": {"transmission_id": "xxxxxx"},  # long enough to be a beginning
+    "outgoing_submissions.add_message": {"message_id": "y"},
+    "outgoing_transmissions.get_transmission": {"transmission_id": "xxxxxx"},  # long enough to be a beginning
     "objects.put": {"facts": FACTS},
     "partners.put": {"row": partners.PartnerRow("y", "Y", "y@y.example", "{}", 1.0)},
 }
@@ -142,7 +156,9 @@ def spool(tmp_path_factory: pytest.TempPathFactory) -> Spool:
 
 
 def test_statements_are_found() -> None:
-    assert {"outgoing.next_work", "incoming.due_arrivals", "objects.put", "journal.note"} <= set(STATEMENTS)
+    assert {"outgoing_mails.next_work", "incoming_mails.due_arrivals", "objects.put", "journal.note"} <= set(
+        STATEMENTS
+    )
     assert set(TABLE_OF) | set(SPECIAL) <= set(STATEMENTS), "a name here stands for nothing any more"
 
 
@@ -162,20 +178,20 @@ def test_statement_runs(filled: Database, spool: Spool, statement: str) -> None:
 @pytest.mark.parametrize(
     "statement",
     [
-        "incoming.arrivals_of_set",
-        "incoming.deliveries_of",
-        "incoming.get_arrival",
-        "incoming.objects_of",
-        "incoming.reported_objects",
+        "incoming_sets.arrivals_of_set",
+        "incoming_deliveries.deliveries_of",
+        "incoming_mails.get_arrival",
+        "incoming_mails.objects_of",
+        "incoming_mails.reported_objects",
         "journal.of_arrival",
         "journal.of_transmission",
         "objects.of_study",
-        "outgoing.mail_members",
-        "outgoing.mails_of",
-        "outgoing.members",
-        "outgoing.objects_of",
-        "outgoing.objects_of_mail",
-        "outgoing.submissions_of",
+        "outgoing_mails.mail_members",
+        "outgoing_mails.mails_of",
+        "outgoing_collections.members",
+        "outgoing_mails.objects_of",
+        "outgoing_mails.objects_of_mail",
+        "outgoing_submissions.submissions_of",
         "partners.all_partners",
         "partners.keys",
         "retrievals.get",
@@ -188,24 +204,24 @@ def test_statement_finds_its_row(filled: Database, spool: Spool, statement: str)
 
 
 HOT: dict[str, Callable[[Connection, Spool], object]] = {
-    "next_submissions": lambda c, _: outgoing.next_submissions(c, "r", 9.0, 10),
-    "next_work": lambda c, _: outgoing.next_work(c, "seal", 9.0, 10, []),
-    "next_work with blocked partners": lambda c, _: outgoing.next_work(c, "seal", 9.0, 10, ["a", "b"]),
-    "due_arrivals": lambda c, _: incoming.due_arrivals(c, ["fetched", "opened"], 9.0, 10),
-    "due_deliveries": lambda c, _: incoming.due_deliveries(c, "pacs", 9.0, 10),
-    "due_mails": lambda c, _: outgoing.due_mails(c, 9.0, ["sealed", "on server"]),
-    "due_transmissions": lambda c, _: outgoing.due_transmissions(c, 9.0),
-    "due_receipts": lambda c, _: incoming.due_receipts(c, 9.0, 10),
-    "due_sets": lambda c, _: incoming.due_sets(c, 9.0),
-    "open_collection": lambda c, _: outgoing.open_collection(c, "s", "p", "1.2"),
-    "due_collections": lambda c, _: outgoing.due_collections(c, 9.0),
-    "add_member": lambda c, _: outgoing.add_member(c, 1, 1, "x", "", 1.0),
-    "members": lambda c, _: outgoing.members(c, 1),
-    "mail_members": lambda c, _: outgoing.mail_members(c, 1),
-    "objects_of": lambda c, _: outgoing.objects_of(c, "x"),
-    "find_message": lambda c, _: outgoing.find_message(c, "<m>"),
-    "fragments": lambda c, _: incoming.fragments(c, "a", "f"),
-    "same_message": lambda c, _: incoming.same_message(c, "a", "m", 9),
+    "next_submissions": lambda c, _: outgoing_submissions.next_submissions(c, "r", 9.0, 10),
+    "next_work": lambda c, _: outgoing_mails.next_work(c, "seal", 9.0, 10, []),
+    "next_work with blocked partners": lambda c, _: outgoing_mails.next_work(c, "seal", 9.0, 10, ["a", "b"]),
+    "due_arrivals": lambda c, _: incoming_mails.due_arrivals(c, ["fetched", "opened"], 9.0, 10),
+    "due_deliveries": lambda c, _: incoming_deliveries.due_deliveries(c, "pacs", 9.0, 10),
+    "due_mails": lambda c, _: outgoing_mails.due_mails(c, 9.0, ["sealed", "on server"]),
+    "due_transmissions": lambda c, _: outgoing_transmissions.due_transmissions(c, 9.0),
+    "due_receipts": lambda c, _: incoming_receipts.due_receipts(c, 9.0, 10),
+    "due_sets": lambda c, _: incoming_sets.due_sets(c, 9.0),
+    "open_collection": lambda c, _: outgoing_collections.open_collection(c, "s", "p", "1.2"),
+    "due_collections": lambda c, _: outgoing_collections.due_collections(c, 9.0),
+    "add_member": lambda c, _: outgoing_collections.add_member(c, 1, 1, "x", "", 1.0),
+    "members": lambda c, _: outgoing_collections.members(c, 1),
+    "mail_members": lambda c, _: outgoing_mails.mail_members(c, 1),
+    "objects_of": lambda c, _: outgoing_mails.objects_of(c, "x"),
+    "find_message": lambda c, _: outgoing_submissions.find_message(c, "<m>"),
+    "fragments": lambda c, _: incoming_fragments.fragments(c, "a", "f"),
+    "same_message": lambda c, _: incoming_mails.same_message(c, "a", "m", 9),
     "same_instance": lambda c, _: objects.same_instance(c, "1.2"),
     "put": lambda c, _: objects.put(c, FACTS, 1.0),
     "put document": lambda c, _: objects.put(c, dataclasses.replace(FACTS, sop_instance_uid=""), 1.0),
@@ -214,8 +230,8 @@ HOT: dict[str, Callable[[Connection, Spool], object]] = {
     "claimed": lambda c, _: objects.claimed(c),
     "claim_released": lambda c, _: objects.claim_released(c, 9.0, 10),
     "remove_claimed": lambda c, spool: objects.remove_claimed(c, spool, "x"),
-    "live_submissions": lambda c, _: outgoing.live_submissions(c, 1),
-    "entry_by_hash": lambda c, _: incoming.entry_by_hash(c, "m", "x"),
+    "live_submissions": lambda c, _: outgoing_submissions.live_submissions(c, 1),
+    "entry_by_hash": lambda c, _: mailbox_entries.entry_by_hash(c, "m", "x"),
 }
 
 
