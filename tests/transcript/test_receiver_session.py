@@ -415,6 +415,7 @@ def test_single_commands_before_a_greeting(command: str, reply: str) -> None:
         ("FROM:x@b.example", "501 5.5.4 Syntax: the address is not in the grammar"),
         ("TO:<x@b.example>", "501 5.5.4 Syntax: expected FROM:<address>"),
         ("FROM:<" + "x" * 65 + "@b.example>", "501 5.5.4 Syntax: the address is too long"),
+        ("FROM:<x@" + "b" * 250 + ".example>", "501 5.5.4 Syntax: the address is too long"),
         ("FROM: <x@b.example> BODY=8bitmime RET=HDRS ENVID=q1", "250 2.1.0 Sender OK"),
         ('FROM:<"x y"@b.example>', "250 2.1.0 Sender OK"),
         ("FROM:<>", "250 2.1.0 Sender OK"),

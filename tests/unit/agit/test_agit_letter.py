@@ -91,7 +91,7 @@ def some(count: int = 3) -> tuple[Item, ...]:
 
 
 def test_inner_entity_by_the_standard_library() -> None:
-    """@GIT 1.1r 2, 8; PS3.12 K."""
+    """@GIT 1.1r 2, 8; PS3.12 K; RFC 2183 2.2."""
     items = some()
     whole = parsed(inner(letter(items)))
     assert whole.get_content_type() == "multipart/mixed"
@@ -143,6 +143,7 @@ OUTSIDE = {
 
 
 def test_inv10_outside_stand_addresses_date_and_set_only() -> None:
+    """RFC 2045 4; @GIT practice 1, 3, 6."""
     mail = letter((*some(), document(b"x", "Meier_Anna_1950.pdf", study_uid="1.2.3.4")))
     envelope = outer_envelope(mail)
     outside = outside_of(mail)
@@ -191,7 +192,6 @@ def test_a_document_without_study_has_no_header() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_names_are_valid_whatever_a_file_is_called(name: str) -> None:
-    """RFC 2183 2.2."""
     mail = letter((document(b"content", name),))
     data = inner(mail)
     assert max(len(line) for line in data.split(b"\r\n")) <= 998

@@ -57,7 +57,6 @@ def test_size_is_known_and_content_comes_back(size: int) -> None:
 
 
 def test_standard_library_reads_what_we_write() -> None:
-    """RFC 2045 4."""
     data = os.urandom(5000)
     mail = b"".join(write(_nested(data), (("MIME-Version", "1.0"),)))
     parts = list(email.message_from_bytes(mail, policy=email.policy.SMTP).walk())

@@ -254,6 +254,14 @@ def test_verification_cannot_be_switched_off() -> None:
     assert context.minimum_version is ssl.TLSVersion.TLSv1_2
 
 
+def test_we_wait_as_long_as_the_rfc_asks() -> None:
+    """RFC 5321 4.5.3.2, 4.5.3.2.6: a lost answer to a whole mail costs a doubled one."""
+    timeouts = Timeouts()
+    assert timeouts.command >= 5 * 60
+    assert timeouts.block >= 3 * 60
+    assert timeouts.final >= 10 * 60
+
+
 # words of servers
 
 
