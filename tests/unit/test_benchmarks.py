@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from benchmarks import wire
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -62,3 +64,24 @@ def test_an_unknown_row_is_named(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "G99" in done.stderr
+
+
+@pytest.mark.peer("gnupg")
+def test_the_floors_of_bytes_on_the_wire_hold(tmp_path: Path) -> None:
+    """A count of bytes, the same on any machine."""
+    found = wire.measure(tmp_path, slices=3)
+    assert [one.kind for one in found] == ["native", "JPEG"] * len(wire.WAYS)
+    assert [f"{one.way.name}, {one.kind}: {one.ratio:.3f}" for one in found if not one.holds] == []
+    by_name = {(one.way.name, one.kind): one.ratio for one in found}
+    field, never = by_name["agit-1.5, the field's", "JPEG"], by_name["agit-1.5, without compression", "JPEG"]
+    assert field < 0.8 * never, "compression takes back what base64 inside costs"
+
+
+def test_the_page_of_speed_has_the_table_of_the_program() -> None:
+    page = (ROOT / "docs/explanation/speed.md").read_text("utf-8")
+    table = re.search(r"<!-- wire -->\n(.*?)<!-- end -->", page, re.DOTALL)
+    assert table is not None
+    rows = [
+        line.split(" | ")[0].removeprefix("| ") for line in table[1].splitlines() if line.startswith("| ")
+    ]
+    assert rows[2:] == [way.name for way in wire.WAYS]

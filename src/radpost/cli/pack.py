@@ -92,7 +92,7 @@ def pack(
             out=out,
             secrets=secret or [],
             certs=certs,
-            passphrase=passphrase_file,
+            passphrase_file=passphrase_file,
             dialect="agit-1.1" if dialect is _Dialect.AGIT_1_1 else "agit-1.5",
             switches=switches,
             study_uid=study_uid,

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final, Self
 
-from radpost.errors import BAD_COMMAND, DISK_FULL, RadpostError
+from radpost.errors import BAD_COMMAND, DISK_FULL, FOLDER_UNUSABLE, RadpostError
 
 _FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _MAILS: Final = "mail-*.eml"
@@ -79,5 +79,5 @@ def told(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         why = error.strerror or "it cannot be used"
-        reason = DISK_FULL if error.errno in _FULL else BAD_COMMAND
+        reason = DISK_FULL if error.errno in _FULL else FOLDER_UNUSABLE
         raise RadpostError(reason, f"{path}: {why}") from error

@@ -111,7 +111,7 @@ def pack(
     out: Path | str,
     secrets: Sequence[Path | str] = (),
     certs: Sequence[Path | str] = (),
-    passphrase: Path | str | None = None,
+    passphrase_file: Path | str | None = None,
     dialect: DialectName = "agit-1.5",
     switches: Mapping[str, object] | None = None,
     study_uid: str = "",
@@ -126,14 +126,15 @@ def pack(
     Documents belong to ``study_uid``, else to the one DICOM study beside them, else to a new one.
 
     Raises:
-        RadpostError: BAD_COMMAND (an address, a switch, the folder), KEY_UNREADABLE, NO_USABLE_KEY,
-            OWN_KEY_UNUSABLE, NOTHING_TO_SEND, CONFIG_INVALID (the study), FILE_CHANGED, DISK_FULL.
+        RadpostError: BAD_COMMAND (an address, a switch, mails in the folder), FOLDER_UNUSABLE, DISK_FULL,
+            KEY_UNREADABLE, NO_USABLE_KEY, OWN_KEY_UNUSABLE, NOTHING_TO_SEND, CONFIG_INVALID (the study),
+            FILE_CHANGED.
     """
     writing = writing_of(dialect, switches or {})
     for address in (sender, recipient):
         _check_address(address)
     folder = MailFolder(Path(out))
-    with offline_keys(as_files(secrets, certs, passphrase=passphrase), clock=clock) as keys, folder:
+    with offline_keys(as_files(secrets, certs, passphrase=passphrase_file), clock=clock) as keys, folder:
         now = clock().replace(microsecond=0)
         chosen = choose(keys, sender, recipient, now, sign=writing.sign)
         folder.prepare()

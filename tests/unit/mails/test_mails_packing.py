@@ -23,6 +23,7 @@ from radpost.errors import (
     CONFIG_INVALID,
     DISK_FULL,
     FILE_CHANGED,
+    FOLDER_UNUSABLE,
     KEY_UNREADABLE,
     NO_USABLE_KEY,
     NOTHING_TO_SEND,
@@ -257,7 +258,7 @@ def test_a_key_under_a_passphrase(parties: Parties, study: Path, reader: Offline
         [study / "notes.txt"],
         tmp_path / "out",
         secrets=[parties.locked],
-        passphrase=tmp_path / "phrase",
+        passphrase_file=tmp_path / "phrase",
     )
     assert opened(reader, result)[0][3] == b""
 
@@ -341,7 +342,7 @@ def test_a_folder_that_cannot_be_made(parties: Parties, study: Path, tmp_path: P
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(RadpostError) as caught:
         packed(parties, [study], tmp_path / "file" / "out")
-    assert caught.value.reason is BAD_COMMAND
+    assert caught.value.reason is FOLDER_UNUSABLE
 
 
 def test_switches_of_a_dialect() -> None:
