@@ -22,7 +22,7 @@ def readable(payload: Payload, buffer: Buffer, temp: Path, memory: int) -> Itera
     ``memory`` bytes, else into an unlinked file.
     """
     whole = (payload.start, payload.end) == (payload.entity.body_start, payload.entity.body_end)
-    if payload.entity.encoding in IDENTITY or not whole:
+    if not whole or (payload.entity.encoding in IDENTITY and not payload.skipped):
         with io.BufferedReader(_Window(buffer, payload.start, payload.end), _READ) as reader:
             yield cast("BinaryIO", reader)
         return
