@@ -38,6 +38,11 @@ _JUNK: Final = bytes(
     set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=")
 )
 _UU_BEGIN: Final = re.compile(rb"begin [0-7]{3,4} ")
+_PADDING: Final = re.compile(rb"=+")
+_MAX_PADDING: Final = 40_000
+"""In one chunk; where there is more of it, it ends no data and is junk."""
+_MAX_UU_LINE: Final = 1000
+"""No line of uuencode has more than 62 characters; what is longer is none."""
 _TRAILING_BLANKS: Final = re.compile(rb"(?<![ \t])[ \t]++(?=\r?\n)")
 
 
@@ -94,19 +99,21 @@ def decode_base64(buffer: Buffer, start: int, end: int) -> Iterator[bytes]:
             except binascii.Error:
                 pass  # the lines of this chunk hold no whole number of quanta
         text = carry + chunk.translate(None, _JUNK)
-        carry = b""
-        while text:
-            pad = text.find(b"=")
-            run = text if pad < 0 else text[:pad]
-            whole = len(run) & ~3
-            if whole:
-                yield pybase64.b64decode(run[:whole])
-            if pad < 0:
-                carry = run[whole:]
-                break
-            yield _last_quantum(run[whole:])
-            text = text[pad:].lstrip(b"=")
+        if text.count(b"=") > _MAX_PADDING:
+            text = text.replace(b"=", b"")
+        *padded, last = _PADDING.split(text)
+        if padded:
+            yield b"".join(map(_padded, padded))
+        whole = len(last) & ~3
+        yield pybase64.b64decode(last[:whole])
+        carry = last[whole:]
     yield _last_quantum(carry)
+
+
+def _padded(text: bytes) -> bytes:
+    """Decode characters that padding ends: whole quanta and the rest of one."""
+    whole = len(text) & ~3
+    return pybase64.b64decode(text[:whole]) + _last_quantum(text[whole:])
 
 
 def _last_quantum(text: bytes) -> bytes:
@@ -153,6 +160,7 @@ def _whole_lines(buffer: Buffer, start: int, end: int) -> Iterator[list[bytes]]:
     carry = b""
     for chunk in line_chunks(buffer, start, end):
         *lines, carry = (carry + chunk).split(b"\n")
+        carry = carry[:_MAX_UU_LINE]
         yield [line.rstrip(b"\r") for line in lines]
     yield [carry.rstrip(b"\r")]
 

@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Final
 
 from radpost.errors import RESOURCE_LIMIT, RadpostError
-from radpost.mime.coding import IDENTITY, Buffer, Bytes, find, find_all, slices
+from radpost.mime.coding import CHUNK, IDENTITY, Buffer, Bytes, find, find_all, slices
 from radpost.mime.folding import Fields, block, parameters
 from radpost.mime.reader import Entity, body, content
 
@@ -26,7 +26,9 @@ _ENCRYPTED_TAGS: Final = frozenset({9, 18, 20})
 _MAX_SESSIONS: Final = 64
 _MAX_SESSION_SIZE: Final = 1 << 12
 _MAX_MESSAGES: Final = 1000
-"""Armored messages looked for in one part."""
+"""Armored messages in one part."""
+_MAX_DECODED: Final = 8 << 30
+"""A part with several messages is decoded once for each of them."""
 _LONGEST_LINE: Final = 200
 MAX_PAYLOADS: Final = 10_000
 """Armored messages in one mail; a mail of ours has one."""
@@ -339,7 +341,9 @@ def _messages(first: Payload, buffer: Buffer) -> Iterator[Payload]:
     yield first
     if first.armored:
         count = sum(kind == b"MESSAGE" for kind, _ in _armor_lines(body(first.entity, buffer)))
-        yield from (replace(first, skipped=number) for number in range(1, min(count, _MAX_MESSAGES)))
+        if count > min(_MAX_MESSAGES, max(1, _MAX_DECODED // max(1, first.entity.size))):
+            raise RadpostError(RESOURCE_LIMIT, f"{count} armored messages in one part")
+        yield from (replace(first, skipped=number) for number in range(1, count))
 
 
 def _text(entity: Entity, buffer: Buffer, payloads: list[Payload], keys: list[Entity]) -> None:
@@ -397,5 +401,5 @@ def _armor_lines(chunks: Iterator[Bytes]) -> Iterator[tuple[bytes, Iterator[byte
             yield match[1], chain((held[match.start() :],), map(bytes, chunks))
             start = match.end()
         # the first line of a block may stand in two chunks
-        cut = max(start, held.rfind(b"\n", 0, max(0, len(held) - _LONGEST_LINE)) + 1)
+        cut = max(start, held.rfind(b"\n", 0, max(0, len(held) - _LONGEST_LINE)) + 1, len(held) - CHUNK)
         held = held[cut:]

@@ -73,6 +73,15 @@ def test_base64_of_concatenated_pieces() -> None:
     assert _base64(b"QQ==\r\nQkM=\r\nREVG") == b"ABCDEF"
     assert _base64(b"=\r\n") == b""
     assert _base64(b"QUJDR") == b"ABC"  # six bits make no byte
+    assert _base64(b"QUJDRA==" * 3000) == b"ABCD" * 3000
+    assert _base64(b"A=QQ=Q") == b"A"
+
+
+def test_inv8_padding_without_end_ends_nothing() -> None:
+    """As a few thousand ends of data in half a megabyte; more of them are junk."""
+    text = b"QUI=" * (coding._MAX_PADDING + 4)
+    assert _base64(text) == base64.b64decode(text.replace(b"=", b"")[: len(text) // 4 * 3])
+    assert _base64(text[: 4 * coding._MAX_PADDING]) == b"AB" * coding._MAX_PADDING
 
 
 def test_quoted_printable_is_what_the_standard_library_reads() -> None:
@@ -153,3 +162,9 @@ def test_uuencode(monkeypatch: pytest.MonkeyPatch, size: int, end: bytes, chunk:
 def test_inv8_damaged_uuencode_is_no_crash() -> None:
     text = b"begin 644 x\n" + bytes(range(256)) * 40
     assert isinstance(b"".join(coding.decode(text, 0, len(text), "x-uuencode")), bytes)
+
+
+def test_inv8_uuencode_without_lines_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coding, "CHUNK", 4096)
+    text = b"begin 644 x\n" + b"#" * 100_000 + b"\n#86)C\nend\n"
+    assert b"".join(coding.decode(text, 0, len(text), "x-uuencode")).endswith(b"abc")

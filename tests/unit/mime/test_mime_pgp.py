@@ -302,3 +302,16 @@ def test_inv8_armor_without_end_in_text_is_refused(monkeypatch: pytest.MonkeyPat
         with pytest.raises(RadpostError) as caught:
             _found(mail)
         assert caught.value.reason is RESOURCE_LIMIT
+
+
+def test_inv8_many_messages_in_one_encoded_part_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them costs to decode the part once more; none is left out in silence."""
+    armor = b"-----BEGIN PGP MESSAGE-----\n\nAAAA\n-----END PGP MESSAGE-----\n"
+    mail = b"Content-Transfer-Encoding: base64\n\n" + base64.encodebytes(armor * 8)
+    assert len(_found(mail).payloads) == 8
+    for name, value in (("_MAX_MESSAGES", 7), ("_MAX_DECODED", 7 * len(mail))):
+        with monkeypatch.context() as patch:
+            patch.setattr(pgp, name, value)
+            with pytest.raises(RadpostError) as caught:
+                _found(mail)
+        assert caught.value.reason is RESOURCE_LIMIT
