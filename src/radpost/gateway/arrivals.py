@@ -1,7 +1,8 @@
 """Mails that arrived: how they become durable, and how events move them on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from msgspec.structs import replace
 from sqlalchemy import Connection
 
 from radpost.gateway import machines
@@ -15,6 +16,7 @@ from radpost.store import (
     objects,
     quarantined_mails,
 )
+from radpost.store.incoming_mails import ArrivalRow
 from radpost.store.spool import Stored
 from radpost.transfer import incoming as incoming_machine
 
@@ -51,13 +53,18 @@ def add_arrival(
 def apply_incoming(
     site: Site,
     connection: Connection,
-    arrival_id: int,
+    arrival: int | ArrivalRow,
     events: Sequence[incoming_machine.IncomingEvent],
     now: float,
+    **also: object,
 ) -> incoming_machine.IncomingMail:
-    """Feed events to an arrival; write its state, its alarms and the receipt it owes."""
-    row = incoming_mails.get_arrival(connection, arrival_id)
-    assert row is not None, "arrivals are not removed while anything names them"
+    """Feed events to an arrival, by its number or as read in this transaction; write what follows.
+
+    That is its state, its alarms, the receipt it owes, and ``also``: what else is stored in its row.
+    """
+    found = incoming_mails.get_arrival(connection, arrival) if isinstance(arrival, int) else arrival
+    assert found is not None, "arrivals are not removed while anything names them"
+    row, arrival_id = with_noted(found, also), found.id
     before = after = machines.load(incoming_machine.IncomingMail, row.machine)
     policy = incoming_machine.IncomingPolicy()
     actions: list[incoming_machine.IncomingAction] = []
@@ -67,6 +74,7 @@ def apply_incoming(
     incoming_mails.update_arrival(
         connection,
         arrival_id,
+        **also,
         machine=machines.dump(after),
         state=after.phase.value,
         due_at=after.due,
@@ -116,6 +124,12 @@ def apply_incoming(
     return after
 
 
+def with_noted(row: ArrivalRow, noted: Mapping[str, object]) -> ArrivalRow:
+    """Return an arrival's row as it will be when these values are stored."""
+    known = {name: value for name, value in noted.items() if name in ArrivalRow.__struct_fields__}
+    return replace(row, **known)
+
+
 def alarm_subject(arrival_id: int) -> str:
     """Return what an arrival's alarms are about; the same before and after its sender is known."""
     return f"mail {arrival_id}"
@@ -123,7 +137,7 @@ def alarm_subject(arrival_id: int) -> str:
 
 def _owe(
     connection: Connection,
-    row: incoming_mails.ArrivalRow,
+    row: ArrivalRow,
     disposition: str,
     after: incoming_machine.IncomingMail,
     now: float,

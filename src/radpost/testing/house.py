@@ -216,9 +216,8 @@ class House:
         count = 0
         while True:
             rows = self.processor.next(10, frozenset())
-            for row in rows:
-                self.processor.work(row)
-                count += 1
+            self.processor.work_all(rows)
+            count += len(rows)
             if not self.processor.join_due() and not rows:
                 return count
 
