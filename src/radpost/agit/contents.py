@@ -41,6 +41,8 @@ class Cover:
 
     signatures: tuple[Signature, ...] = ()
     encrypted: bool = False
+    unproven: bool = False
+    """Whether a cipher without integrity gave it and no signature inside is over it (S/MIME with CBC)."""
 
     def signed(self, signature: Signature) -> "Cover":
         """Return the cover below one more signature."""
@@ -145,10 +147,16 @@ class Content:
         """Keep a plaintext until the end."""
         self._plaintexts.append(plaintext)
 
-    def warn(self, warning: str) -> None:
+    @property
+    def unproven(self) -> bool:
+        """Whether anything that was found may have been changed by anybody on the way."""
+        return any(part.cover.unproven for part in self.parts) or any(
+            report.cover.unproven for report in self.reports
+        )
+
+    def warn(self, *warnings: str) -> None:
         """Note what the administrator may want to know; once."""
-        if warning not in self.warnings:
-            self.warnings.append(warning)
+        self.warnings.extend(one for one in dict.fromkeys(warnings) if one not in self.warnings)
 
     def judge(self, seen: Sequence[Cover]) -> None:
         """Say what holds for the mail as a whole; ``seen`` are all covers, also those of no object."""

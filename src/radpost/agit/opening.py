@@ -10,9 +10,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from radpost.agit import names
+from radpost.agit import cms, names
+from radpost.agit.cms import Smime
 from radpost.agit.contents import UNCOVERED, Content, Cover, InnerRequest, Part, Report, weakest
-from radpost.agit.recognition import is_data, is_data_beside_sealed, is_mime
+from radpost.agit.recognition import is_data, is_data_beside_sealed, is_entity, is_mime
 from radpost.agit.source import readable
 from radpost.agit.survey import SetInfo, Survey, first_address, looks_dicom, read_set, study_uid
 from radpost.errors import (
@@ -28,6 +29,8 @@ from radpost.errors import (
     UNSUPPORTED_ALGORITHM,
     RadpostError,
 )
+from radpost.mime.cms import Payload as CmsPayload
+from radpost.mime.cms import find_smime
 from radpost.mime.coding import Buffer
 from radpost.mime.headers import Headers, message_ids
 from radpost.mime.pgp import Found, Kind, Payload, Signed, find_openpgp, signed_data, strip_suffix
@@ -58,15 +61,26 @@ _OF_THE_DATA: Final = frozenset(
         OPENPGP_MALFORMED,
         LEGACY_ALGORITHM,
         UNSUPPORTED_ALGORITHM,
+        *cms.OF_THE_DATA,
     }
 )
 """Faults of the sealed data; all others are ours, or limits, and stop the mail."""
 
 
 def open_mail(
-    survey: Survey, buffer: Buffer, engine: Engine, *, temp: Path, limits: Limits, legacy: bool = False
+    survey: Survey,
+    buffer: Buffer,
+    engine: Engine,
+    *,
+    temp: Path,
+    limits: Limits,
+    legacy: bool = False,
+    smime: Smime | None = None,
 ) -> Content:
     """Open all that a surveyed mail holds; close the result.
+
+    S/MIME is opened where ``smime`` says with what. What a cipher without integrity gave and no signature
+    inside proves is there only with ``legacy``; `Content.unproven` tells.
 
     Of several sealed parts those that cannot be opened are named in ``unopened``, if any other has data
     (DESIGN invariants 5 and 6).
@@ -77,7 +91,7 @@ def open_mail(
             Nothing is released then.
     """
     content_ = Content()
-    opener = _Opener(engine, temp, limits, legacy, content_, memory=limits.memory)
+    opener = _Opener(engine, temp, limits, legacy, content_, memory=limits.memory, smime=smime)
     try:
         opener.level(survey.root, survey.found, buffer, _Scope(survey.study_uid))
         opener.finish(survey.set_info)
@@ -116,6 +130,8 @@ class _Level:
     buffer: Buffer
     payloads: Mapping[int, Sequence[Payload]]
     signed: Mapping[int, Signed]
+    cms: Mapping[int, CmsPayload]
+    cms_signed: frozenset[int]
     mdn: Entity | None
     sealed: bool
     """Whether the tree, read in clear, holds sealed data."""
@@ -132,6 +148,7 @@ class _Opener:
     content: Content
     memory: int
     """What is left of the memory that all plaintexts of the mail may take together."""
+    smime: Smime | None = None
     seals: int = 0
     files: int = 0
     covers: list[Cover] = field(default_factory=list)
@@ -145,13 +162,17 @@ class _Opener:
         for payload in found.payloads:
             payloads.setdefault(id(payload.entity), []).append(payload)
         mdn = parse_mdn(root, buffer)
+        others = find_smime(root, buffer) if self.smime is not None else cms.NOTHING
+        sealed = any(one.kind is not Kind.CLEARSIGNED for one in found.payloads)
         tree = _Level(
             root=root,
             buffer=buffer,
             payloads=payloads,
-            signed={id(signed.entity): signed for signed in found.signed},
+            signed={id(signed.entity): signed for signed in (*found.signed, *others.signed)},
+            cms={id(payload.entity): payload for payload in others.payloads},
+            cms_signed=frozenset(id(signed.entity) for signed in others.signed),
             mdn=mdn.entity if mdn else None,
-            sealed=scope.depth == 0 and any(one.kind is not Kind.CLEARSIGNED for one in found.payloads),
+            sealed=scope.depth == 0 and (sealed or any(cms.is_sealed(one) for one in others.payloads)),
         )
         self._entity(root, tree, scope)
         if mdn is not None:
@@ -173,6 +194,10 @@ class _Opener:
         self.content.judge(self.covers)
         if self.content.unopened and not any(part.cover.encrypted for part in self.content.parts):
             raise RadpostError(*self.content.unopened[0])
+        if self.content.unproven:
+            if not self.legacy:
+                raise RadpostError(NO_INTEGRITY, "CBC without a signature inside that proves the content")
+            self.content.warn("no-integrity")
 
     def _entity(self, entity: Entity, tree: _Level, scope: _Scope) -> None:
         """Look at one entity and all below it."""
@@ -189,6 +214,9 @@ class _Opener:
             for payload in payloads:
                 self._payload(payload, tree, scope)
             return
+        if id(entity) in tree.cms:
+            self._cms(tree.cms[id(entity)], tree, scope)
+            return
         wanted = is_data_beside_sealed if tree.sealed else is_data
         if not entity.children and wanted(entity, tree.buffer):
             self._take(entity, tree.buffer, scope)
@@ -197,16 +225,65 @@ class _Opener:
         signed = tree.signed.get(id(entity))
         for child in entity.children:
             if signed is not None and child is signed.content:
-                self._entity(child, tree, self._below(signed, tree.buffer, scope))
+                self._entity(child, tree, self._below(signed, tree, scope))
             elif not (signed is not None and child is signed.signature) and not _returned(child, entity):
                 self._entity(child, tree, scope)
 
-    def _below(self, signed: Signed, buffer: Buffer, scope: _Scope) -> _Scope:
+    def _below(self, signed: Signed, tree: _Level, scope: _Scope) -> _Scope:
         """Verify a multipart/signed and return the scope of what it covers."""
-        signature = self._verified(signed, buffer)
-        cover = scope.cover.signed(signature)
+        if self.smime is not None and id(signed.entity) in tree.cms_signed:
+            cover = self._cms_verified(signed, tree.buffer, scope.cover, self.smime)
+        else:
+            cover = scope.cover.signed(self._verified(signed, tree.buffer))
         self.covers.append(cover)
         return replace(scope, cover=cover)
+
+    def _cms_verified(self, signed: Signed, buffer: Buffer, cover: Cover, keys: Smime) -> Cover:
+        self._count()
+        try:
+            layer = cms.verified(signed, buffer, keys)
+        except RadpostError as error:
+            if error.reason not in _OF_THE_DATA:
+                raise
+            self.content.warn(f"unreadable-signature:{error.reason.name}")
+            return cover
+        self.content.warn(*layer.warnings)
+        return cms.below(cover, layer)
+
+    def _cms(self, payload: CmsPayload, tree: _Level, scope: _Scope) -> None:
+        """Take off a layer of S/MIME and look at what is below."""
+        assert self.smime is not None
+        self._count()
+        try:
+            layer = cms.unwrap(payload, tree.buffer, self.smime, legacy=self.legacy)
+        except RadpostError as error:
+            if scope.depth or error.reason not in _OF_THE_DATA:
+                raise
+            self.content.unopened.append((error.reason, error.detail))
+            return
+        if layer is None:
+            return
+        self.content.warn(*layer.warnings)
+        cover = cms.below(scope.cover, layer)
+        self.covers.append(cover)
+        below = _Scope(study_uid(payload.entity.headers) or scope.study, cover, scope.depth + 1)
+        try:
+            self._cms_content(payload, layer.content, below)
+        except RadpostError as error:
+            if cover.unproven and error.reason in _OF_THE_DATA | cms.OF_DAMAGE:
+                # nothing proves what was inside, so that this is damage, and no sender learns more of it
+                raise RadpostError(TAMPERED, "what was encrypted is damaged") from error
+            raise
+
+    def _cms_content(self, payload: CmsPayload, plain: memoryview, scope: _Scope) -> None:
+        if not is_entity(plain, named=payload.filename is not None):
+            self._document(payload.filename or "", plain, scope)
+            return
+        root = parse(plain)
+        found = find_openpgp(root, plain)
+        if not cms.is_layer(root, plain):
+            self._bind(_inner_headers(root, found), strict=payload.filename is None)
+        self.level(root, found, plain, scope)
 
     def _verified(self, signed: Signed, buffer: Buffer) -> Signature:
         """Verify; a signature that cannot be used does not disturb reception (@GIT 1.1r 5)."""
@@ -284,10 +361,10 @@ class _Opener:
         root = parse(plain)
         found = find_openpgp(root, plain)
         if scope.depth == 1:
-            self._bind(_inner_headers(root, found), payload)
+            self._bind(_inner_headers(root, found), strict=payload.kind is Kind.PGP_MIME)
         self.level(root, found, plain, scope)
 
-    def _bind(self, headers: Headers, payload: Payload) -> None:
+    def _bind(self, headers: Headers, *, strict: bool) -> None:
         """Remember the first inner header; later ones must be of the same mail."""
         first = self.content.inner
         if first is None:
@@ -298,16 +375,19 @@ class _Opener:
             self.content.receipt_to = to or first_address(headers, names.NOTIFICATION_TO)
             return
         ids = {first.message_id(), headers.message_id()} - {None}
-        if len(ids) > 1 and payload.kind is Kind.PGP_MIME:
+        if len(ids) > 1 and strict:
             raise RadpostError(BINDING_MISMATCH, "sealed parts of different mails")
 
     def _file(self, payload: Payload, plain: Buffer, scope: _Scope) -> None:
+        name = strip_suffix(payload.filename) or ""
+        if payload.kind in {Kind.INLINE, Kind.CLEARSIGNED} and bytes(plain[128:132]) != b"DICM" and not name:
+            return
+        self._document(name, plain, scope)
+
+    def _document(self, name: str, plain: Buffer, scope: _Scope) -> None:
         if not len(plain):
             return
         is_dicom = bytes(plain[128:132]) == b"DICM"
-        name = strip_suffix(payload.filename) or ""
-        if payload.kind in {Kind.INLINE, Kind.CLEARSIGNED} and not is_dicom and not name:
-            return
         media_type = names.DICOM_TYPE if is_dicom else "application/octet-stream"
         self._add(Part(plain, 0, len(plain), None, media_type, name, scope.study, is_dicom, scope.cover))
 

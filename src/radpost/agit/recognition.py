@@ -69,19 +69,35 @@ def is_mime(payload: Payload, plain: Buffer) -> bool:
         return False
     head = bytes(plain[:_HEAD])
     block = _block(head, complete=len(plain) <= _HEAD)
-    fields = block.headers if block else ()
-    declared = any(
-        field.name.lower() == "mime-version" or field.name.lower().startswith("content-") for field in fields
-    )
+    declared = _declares(head, complete=len(plain) <= _HEAD)
     if payload.kind is Kind.PGP_MIME:
         return declared or is_text(head[:4096])
     return declared and block is not None and "garbage-line" not in block.defects
+
+
+def is_entity(plain: Buffer, *, named: bool) -> bool:
+    """Tell whether what S/MIME held is a MIME entity; where the file inside has a name, it may be
+    that file.
+    """
+    if bytes(plain[128:132]) == b"DICM":
+        return False
+    head = bytes(plain[:_HEAD])
+    return _declares(head, complete=len(plain) <= _HEAD) or (not named and is_text(head[:4096]))
 
 
 def is_text(head: bytes) -> bool:
     """Tell whether data look like text of any usual charset: no NUL, few other control characters."""
     odd = sum(byte < 32 and byte not in b"\t\n\r\f\x1b" for byte in head)
     return b"\0" not in head and odd * 50 <= len(head) and not head.startswith(b"%PDF-")
+
+
+def _declares(head: bytes, *, complete: bool) -> bool:
+    """Whether data begin with a header that says what follows."""
+    block = _block(head, complete=complete)
+    return block is not None and any(
+        field.name.lower() == "mime-version" or field.name.lower().startswith("content-")
+        for field in block.headers
+    )
 
 
 def _block(head: bytes, *, complete: bool) -> Block | None:

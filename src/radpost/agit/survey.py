@@ -8,11 +8,13 @@ from enum import Enum
 from typing import Final
 
 from radpost.agit import names
+from radpost.mime.cms import Payload as CmsPayload
+from radpost.mime.cms import find_smime
 from radpost.mime.coding import Buffer, decode
 from radpost.mime.headers import Headers
 from radpost.mime.partial import FragmentInfo, fragment_info
 from radpost.mime.pgp import Found, Kind, Payload, find_openpgp
-from radpost.mime.reader import Entity, Limits, content, parse
+from radpost.mime.reader import Entity, Limits, body, content, parse
 from radpost.mime.report import Dsn, Mdn, parse_dsn, parse_mdn
 
 MAX_SET_ID: Final = 256
@@ -65,8 +67,10 @@ class Survey:
     dsn: Dsn | None = None
 
 
-def survey(buffer: Buffer, limits: Limits | None = None) -> Survey:
+def survey(buffer: Buffer, limits: Limits | None = None, *, smime: bool = False) -> Survey:
     """Look at a mail without any key; whatever cut it, a fragment is told by its type (@GIT 1.1r 7).
+
+    With ``smime`` S/MIME counts as sealed data, and an XDM medium in the clear as data.
 
     Raises:
         RadpostError: MIME_MALFORMED, RESOURCE_LIMIT, PARTIAL_INCONSISTENT, MDN_INVALID.
@@ -75,7 +79,7 @@ def survey(buffer: Buffer, limits: Limits | None = None) -> Survey:
     headers = root.headers
     fragment = fragment_info(root)
     found = find_openpgp(root, buffer) if fragment is None else Found((), (), ())
-    kind, mdn, dsn = _classify(root, buffer, found, fragment)
+    kind, mdn, dsn = _classify(root, buffer, found, fragment, smime=smime)
     return Survey(
         kind=kind,
         root=root,
@@ -94,7 +98,7 @@ def survey(buffer: Buffer, limits: Limits | None = None) -> Survey:
 
 
 def _classify(
-    root: Entity, buffer: Buffer, found: Found, fragment: FragmentInfo | None
+    root: Entity, buffer: Buffer, found: Found, fragment: FragmentInfo | None, *, smime: bool
 ) -> tuple[MailKind, Mdn | None, Dsn | None]:
     if fragment is not None:
         return MailKind.FRAGMENT, None, None
@@ -104,15 +108,16 @@ def _classify(
     dsn = parse_dsn(root, buffer) if mdn is None else None
     reports = mdn is not None or dsn is not None or is_answer(root.headers)
     own = _own_payloads(root, found, reports=reports)
+    cms = _own_smime(root, buffer, reports=reports) if smime else ()
     if mdn is not None:
         # a signed receipt is opened, so that its signature counts
-        sealed = bool(own) or _among(mdn.entity, found)
+        sealed = bool(own or cms) or _among(mdn.entity, found)
         return (MailKind.SEALED, None, None) if sealed else (MailKind.RECEIPT, mdn, None)
-    if dsn is not None and not any(payload.kind is Kind.PGP_MIME for payload in own):
+    if dsn is not None and not cms and not any(payload.kind is Kind.PGP_MIME for payload in own):
         return MailKind.BOUNCE, None, dsn
-    if own:
+    if own or cms:
         return MailKind.SEALED, None, None
-    clear = not reports and _has_data(root, buffer)
+    clear = not reports and (_has_data(root, buffer) or (smime and _has_medium(root, buffer)))
     return (MailKind.CLEAR if clear else MailKind.FOREIGN), None, None
 
 
@@ -127,6 +132,13 @@ def _own_payloads(root: Entity, found: Found, *, reports: bool) -> tuple[Payload
     if not reports:
         return payloads
     returned = {id(inner) for inner in _enclosed(root)}
+    return tuple(payload for payload in payloads if id(payload.entity) not in returned)
+
+
+def _own_smime(root: Entity, buffer: Buffer, *, reports: bool) -> tuple[CmsPayload, ...]:
+    """Return the S/MIME that the mail brings, without that of a mail that it gives back."""
+    payloads = find_smime(root, buffer).payloads
+    returned = {id(inner) for inner in _enclosed(root)} if reports else set()
     return tuple(payload for payload in payloads if id(payload.entity) not in returned)
 
 
@@ -154,6 +166,16 @@ def _has_data(root: Entity, buffer: Buffer) -> bool:
         return True
     marked = any(study_uid(entity.headers) or read_set(entity.headers) for entity in root.walk())
     return marked and any(entity.filename or entity.disposition == "attachment" for entity in leaves)
+
+
+def _has_medium(root: Entity, buffer: Buffer) -> bool:
+    """Tell whether a mail holds an XDM medium: a ZIP with names below IHE_XDM, whatever it is called."""
+    return any(
+        not entity.children
+        and beginning(entity, buffer, 4) == b"PK\3\4"
+        and b"IHE_XDM/" in b"".join(bytes(chunk) for chunk in body(entity, buffer)).upper()
+        for entity in root.walk()
+    )
 
 
 def _named_dicom(entity: Entity) -> bool:

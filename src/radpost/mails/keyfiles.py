@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from radpost import smime
 from radpost.errors import KEY_UNREADABLE, RadpostError
 from radpost.openpgp import material, protection
 from radpost.openpgp.keys import read_blocks
@@ -18,7 +19,8 @@ from radpost.openpgp.material import Block
 LARGEST: Final = 16 << 20
 _OPENPGP: Final = re.compile(rb"^-----BEGIN PGP (?:PUBLIC|PRIVATE) KEY BLOCK", re.MULTILINE)
 _PEM: Final = re.compile(
-    rb"^-----BEGIN (?:[A-Z0-9 ]*PRIVATE KEY|(?:X509 |TRUSTED )?CERTIFICATE|PKCS7|CMS)-----", re.MULTILINE
+    rb"^-----BEGIN (?:[A-Z0-9 ]*PRIVATE KEY|(?:X509 |TRUSTED )?CERTIFICATE|PKCS7|CMS|(?:X509 )?CRL)-----",
+    re.MULTILINE,
 )
 _DER: Final = re.compile(rb"\x30[\x03-\x7f\x80\x81-\x84]")
 """An ASN.1 SEQUENCE: certificate, PKCS#8 or PKCS#12 in DER (X.690 8.1)."""
@@ -73,8 +75,8 @@ def read_material(files: KeyFiles) -> Material:
     """Read all key files.
 
     Raises:
-        RadpostError: KEY_UNREADABLE names the file and says why: no key in it, a missing or wrong passphrase,
-            a secret key where only public ones belong to.
+        RadpostError: KEY_UNREADABLE, for X.509 CERTIFICATE_UNREADABLE or PASSPHRASE_WRONG, names the file and
+            says why: no key in it, a missing or wrong passphrase.
     """
     passphrase = None if files.passphrase is None else _passphrase(files.passphrase)
     own: dict[str, bytes] = {}
@@ -82,7 +84,7 @@ def read_material(files: KeyFiles) -> Material:
     x509: dict[str, list[bytes]] = {"secrets": [], "certs": [], "anchors": []}
     for path in files.secrets:
         data = _read(path)
-        for block in _openpgp(path, data, x509["secrets"]):
+        for block in _openpgp(path, data, passphrase, x509["secrets"]):
             if any(not protection.is_absent(key) for key in (block.primary, *block.subkeys)):
                 unlocked = _unlocked(path, block, passphrase)
                 own[block.primary.fingerprint] = material.serialize(unlocked, secret=True)
@@ -90,12 +92,13 @@ def read_material(files: KeyFiles) -> Material:
                 others[block.primary.fingerprint] = material.serialize(block, secret=False)
     for path in files.certs:
         data = _read(path)
-        for block in _openpgp(path, data, x509["certs"]):
+        for block in _openpgp(path, data, passphrase, x509["certs"]):
             others[block.primary.fingerprint] = material.serialize(block, secret=False)
     for path in files.anchors:
         data = _read(path)
         if not _holds_x509(data):
             raise _unreadable(path, "no certificate; --ca takes X.509 certificates (PEM or DER)")
+        _check_x509(path, data, passphrase)
         x509["anchors"].append(data)
     return Material(
         OpenPGPMaterial(tuple(own.values()), tuple(others.values()), tuple(own), tuple(others)),
@@ -103,10 +106,11 @@ def read_material(files: KeyFiles) -> Material:
     )
 
 
-def _openpgp(path: Path, data: bytes, x509: list[bytes]) -> Sequence[Block]:
+def _openpgp(path: Path, data: bytes, passphrase: bytes | None, x509: list[bytes]) -> Sequence[Block]:
     """Return the OpenPGP keys of a file; what is X.509 goes to the list."""
     armored = _OPENPGP.search(data) is not None
     if _holds_x509(data):
+        _check_x509(path, data, passphrase)
         x509.append(data)
         if not armored:
             return ()
@@ -129,6 +133,14 @@ def _only_keys(data: bytes) -> bytes:
 
 def _holds_x509(data: bytes) -> bool:
     return _PEM.search(data) is not None or _DER.match(data) is not None
+
+
+def _check_x509(path: Path, data: bytes, passphrase: bytes | None) -> None:
+    """Raise, with the name of the file, if its keys or certificates cannot be read."""
+    try:
+        smime.load([data], () if passphrase is None else (passphrase,))
+    except RadpostError as error:
+        raise RadpostError(error.reason, ": ".join(filter(None, (path.name, error.detail)))) from error
 
 
 def _unlocked(path: Path, block: Block, passphrase: bytes | None) -> Block:

@@ -12,6 +12,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from radpost import smime
+from radpost.agit.cms import Smime
 from radpost.mails.keyfiles import KeyFiles, Material, OpenPGPMaterial, X509Material, read_material
 from radpost.openpgp import CompositeEngine, Keyring, read_certs
 from radpost.openpgp.keyring import utcnow
@@ -42,7 +44,8 @@ class OfflineKeys:
     """Primary fingerprints of the secret OpenPGP keys, in the order of the files."""
     others: tuple[str, ...]
     """Primary fingerprints of the public OpenPGP keys."""
-    x509: X509Material
+    smime: Smime
+    """Keys, certificates and anchors of S/MIME; certificates that are no anchors are known, not trusted."""
     temp: Path
     """A private directory for plaintext that does not fit in memory; it ends with the context."""
     _openpgp: OpenPGPMaterial
@@ -72,10 +75,23 @@ def offline_keys(files: KeyFiles, *, clock: Callable[[], datetime] = utcnow) -> 
             engine=engine,
             own=material.openpgp.own_fingerprints,
             others=material.openpgp.other_fingerprints,
-            x509=material.x509,
+            smime=_smime(material.x509, clock()),
             temp=temp,
             _openpgp=material.openpgp,
         )
+
+
+def _smime(material: X509Material, now: datetime) -> Smime:
+    """Put keys together with their certificates, which often lie in another file."""
+    passphrases = () if material.passphrase is None else (material.passphrase,)
+    known = smime.load((*material.secrets, *material.certs), passphrases)
+    anchors = smime.load(material.anchors, passphrases)
+    trust = smime.Trust(
+        anchors=anchors.certificates,
+        certificates=known.certificates,
+        revocations=(*known.revocations, *anchors.revocations),
+    )
+    return Smime(known.credentials, trust, now, smime.Limits())
 
 
 class _LazyEngine:

@@ -65,8 +65,9 @@ def open_mails(
         mails: files (``.eml``, or an mbox with many), Maildirs, folders, ``-`` for ``stdin``; fragments and
             mails of a set may come in any order.
         secrets: files with secret keys, OpenPGP (armored or binary) or S/MIME (PEM, DER, PKCS#12).
-        certs: files with public keys and certificates of senders; each counts as trusted.
-        anchors: files with certificates of authorities that are trusted (S/MIME).
+        certs: files with public keys of senders, of which each OpenPGP key counts as trusted, and with
+            certificates (S/MIME), which are known and trusted only by an anchor; revocation lists too.
+        anchors: files with certificates that are trusted (S/MIME): of authorities, or of single senders.
         passphrase_file: its first line opens secret keys that are locked.
         policy: ``require``, ``accept`` or ``ignore`` (DESIGN invariant 7): what a signature must be worth.
         out: folder for the objects, made if it is missing; without it nothing is written.
@@ -76,7 +77,8 @@ def open_mails(
         clock: the time by which keys are judged.
 
     Raises:
-        RadpostError: KEY_UNREADABLE, FOLDER_UNUSABLE; whatever is wrong with a mail is in its result.
+        RadpostError: KEY_UNREADABLE, CERTIFICATE_UNREADABLE, PASSPHRASE_WRONG, FOLDER_UNUSABLE; whatever is
+            wrong with a mail is in its result.
     """
     files = as_files(secrets, certs, anchors, passphrase_file)
     with offline_keys(files, clock=clock) as keys:
@@ -136,7 +138,7 @@ class _Task:
             return Member(base.failed(RadpostError(INTERNAL, type(error).__name__)), mail.position)
 
     def _opened(self, mail: Mail, base: Result, buffer: Buffer) -> Member:
-        outside = survey(buffer)
+        outside = survey(buffer, smime=True)
         match outside.kind:
             case MailKind.RECEIPT:
                 assert outside.mdn is not None
@@ -153,7 +155,13 @@ class _Task:
 
     def _data(self, mail: Mail, base: Result, outside: Survey, buffer: Buffer) -> Member:
         with open_mail(
-            outside, buffer, self.keys.engine, temp=self.keys.temp, limits=self.limits, legacy=True
+            outside,
+            buffer,
+            self.keys.engine,
+            temp=self.keys.temp,
+            limits=self.limits,
+            legacy=True,
+            smime=self.keys.smime,
         ) as content:
             parts = studies(content).parts
             signature = content.signature
@@ -183,7 +191,9 @@ class _Task:
 
     def _check(self, content: Content, signature: Signature) -> None:
         """Apply the policy; an unsigned receipt is shown as one, a forged one is not (DESIGN invariant 7)."""
-        ruling = judge(self.policy, signature.verdict)
+        # only who asks for everything gets what a cipher without integrity gave and nothing proves
+        integrity = not content.unproven or self.policy is SignaturePolicy.IGNORE
+        ruling = judge(self.policy, signature.verdict, integrity=integrity)
         if not isinstance(ruling, Quarantine):
             return
         if content.parts or signature.verdict in {Verdict.BAD, Verdict.WRONG_SIGNER}:

@@ -109,6 +109,11 @@ REMARK: Final[dict[str, _Both]] = {
         "a signature cannot be read and counts as none: {}",
         "eine Signatur ist nicht lesbar und zählt als keine: {}",
     ),
+    "no-integrity": (
+        "AES-CBC without a good signature: anybody may have changed the content; the sender must sign",
+        "AES-CBC ohne gültige Signatur: jeder kann den Inhalt verändert haben; er muss signiert sein",
+    ),
+    "signature-problem": ("why the signature is not good: {}", "warum die Signatur nicht gültig ist: {}"),
     "unopened": ("a sealed part was not opened: {}", "ein verschlüsselter Teil wurde nicht geöffnet: {}"),
     "binding-mismatch": (
         "{} inside the signed part is another than outside; the mail may have been sent on by a stranger",

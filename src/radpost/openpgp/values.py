@@ -164,7 +164,9 @@ _WEIGHT = (
     Verdict.GOOD,
     Verdict.WEAK_DIGEST,
     Verdict.EXPIRED_KEY,
+    Verdict.EXPIRED,
     Verdict.REVOKED_KEY,
+    Verdict.UNTRUSTED,
     Verdict.UNKNOWN_KEY,
     Verdict.NONE,
 )

@@ -36,7 +36,6 @@ _DEFAULT: Final = Limits()
 _MAX_TRIES: Final = 16
 """How often one content is decrypted: a message seldom names two keys of ours."""
 _TAMPERED: Final = "the content does not come out whole"
-LEGACY_WARNING: Final = "legacy-algorithm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +132,7 @@ def _first(
                 cipher=mode.name,
                 transport=recipients.name(recipient),
                 recipient=credential.certificate.value.fingerprint if credential.certificate else None,
-                warnings=(LEGACY_WARNING,) if mode.legacy else (),
+                warnings=(f"legacy-cipher:{mode.name}",) if mode.legacy else (),
             )
     raise RadpostError(TAMPERED, _TAMPERED) if fitted else RadpostError(NO_SECRET_KEY)
 

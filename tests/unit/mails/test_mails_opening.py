@@ -217,11 +217,11 @@ def test_inv5_a_fault_inside_ends_one_mail_only(
 ) -> None:
     real, calls = survey, []
 
-    def failing(buffer: bytes) -> object:
+    def failing(buffer: bytes, *, smime: bool) -> object:
         calls.append(1)
         if len(calls) == 1:
             raise RecursionError("deep")
-        return real(buffer)
+        return real(buffer, smime=smime)
 
     monkeypatch.setattr(opening, "survey", failing)
     mail = bench.sealed([dicom_item(slices[0])])
