@@ -2,7 +2,8 @@
 
 import secrets
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -23,6 +24,8 @@ from radpost.transfer.outgoing import ENDED, OutgoingMail, Phase, Replaced
 from radpost.words import Priority
 
 RETRY_SECONDS: Final = 60.0
+Parts = Callable[[], Generator[Member, None, None]]
+"""The objects of a transmission in their order, from the store, as often as they are asked for."""
 _Row = TypeVar("_Row", CollectionRow, MailRow)
 
 
@@ -89,35 +92,48 @@ class Planner:
         return len(rows)
 
     def _plan_one(self, connection: Connection, row: CollectionRow, now: float) -> None:
-        parts = outgoing_collections.members(connection, row.id)
-        if parts:
-            partner = self._site.partners.by_name(row.partner)
-            plan = Plan(
-                partner=partner,
-                study_uid=row.study_uid,
-                source=row.source,
-                group_id=row.group_id,
-                priority=Priority(row.priority),
-                opened_at=row.opened_at,
-                objects_per_mail=partner.switches.objects_per_mail,
-            )
-            self.plan(connection, plan, parts, now)
+        partner = self._site.partners.by_name(row.partner)
+        plan = Plan(
+            partner=partner,
+            study_uid=row.study_uid,
+            source=row.source,
+            group_id=row.group_id,
+            priority=Priority(row.priority),
+            opened_at=row.opened_at,
+            objects_per_mail=partner.switches.objects_per_mail,
+        )
+        self.plan(connection, plan, lambda: outgoing_collections.members(connection, row.id), now)
         outgoing_collections.drop_collection(connection, row.id)
 
-    def plan(self, connection: Connection, plan: Plan, parts: Sequence[Member], now: float) -> str:
-        """Plan one transmission; return its SETID, a DICOM UID (agit-dicom-email 8, 3)."""
-        switches = plan.partner.switches
-        items = [
-            packing.Item(part, part.size, bound_of(switches, part.size, part.transfer_syntax_uid))
-            for part in parts
-        ]
-        limits = packing.Limits(plan.objects_per_mail, switches.max_mail_size)
-        mails = list(packing.pack(items, limits, mail_bound))
+    def plan(self, connection: Connection, plan: Plan, parts: Parts, now: float) -> str:
+        """Plan one transmission. Return its SETID, a DICOM UID (agit-dicom-email 8, 3), or nothing.
+
+        The objects are read twice: to count the mails, then to pack them. Never more than one mail's are held
+        (invariant 8).
+        """
+        limits = packing.Limits(plan.objects_per_mail, plan.partner.switches.max_mail_size)
+        with closing(_items(plan.partner, parts)) as items:
+            total = packing.count(items, limits, mail_bound)
+        if not total.objects:
+            return ""
+        set_id = self._open(connection, plan, total, now)
+        position = 1
+        with closing(_items(plan.partner, parts)) as items:
+            for mail in packing.pack(items, limits, mail_bound):
+                self._add(connection, plan, set_id, mail, total.mails, position, now)
+                position += len(mail.items)
+        journal.note(connection, "first object received", plan.opened_at, transmission_id=set_id)
+        journal.note(connection, "planned", now, transmission_id=set_id, detail=f"{total.mails} mails")
+        return set_id
+
+    @staticmethod
+    def _open(connection: Connection, plan: Plan, total: packing.Total, now: float) -> str:
+        """Add the transmission; the number of its mails never changes from here on."""
         set_id = f"2.25.{uuid.UUID(bytes=secrets.token_bytes(16), version=4).int}"
         policy = transmission_machine.TransmissionPolicy()
         opened = transmission_machine.opened(now, policy, plan.priority)
         machine, _ = transmission_machine.decide(
-            opened, transmission_machine.Planned(len(mails)), now, policy
+            opened, transmission_machine.Planned(total.mails), now, policy
         )
         outgoing_transmissions.add_transmission(
             connection,
@@ -131,34 +147,40 @@ class Planner:
                 "state": machine.state.value,
                 "machine": machines.dump(machine),
                 "due_at": machine.due,
-                "objects": len(parts),
-                "bytes": sum(part.size for part in parts),
-                "mails": len(mails),
+                "objects": total.objects,
+                "bytes": total.bytes,
+                "mails": total.mails,
                 "opened_at": plan.opened_at,
                 "created_at": now,
             },
         )
-        position = 1
-        for mail in mails:
-            state = OutgoingMail(part=mail.part, total=len(mails), objects=len(mail.items))
-            values = {
-                "transmission_id": set_id,
-                "partner": plan.partner.name,
-                "part": mail.part,
-                "total": len(mails),
-                "priority": plan.priority.value,
-                "state": state.phase.value,
-                "machine": machines.dump(state),
-                "due_at": now,
-                "work": WORK_SEAL,
-                "objects": len(mail.items),
-                "bytes": sum(item.size for item in mail.items),
-            }
-            outgoing_mails.add_mail(connection, values, [item.id for item in mail.items], position)
-            position += len(mail.items)
-        journal.note(connection, "first object received", plan.opened_at, transmission_id=set_id)
-        journal.note(connection, "planned", now, transmission_id=set_id, detail=f"{len(mails)} mails")
         return set_id
+
+    @staticmethod
+    def _add(
+        connection: Connection,
+        plan: Plan,
+        set_id: str,
+        mail: packing.PlannedMail[Member],
+        total: int,
+        position: int,
+        now: float,
+    ) -> None:
+        state = OutgoingMail(part=mail.part, total=total, objects=len(mail.items))
+        values = {
+            "transmission_id": set_id,
+            "partner": plan.partner.name,
+            "part": mail.part,
+            "total": total,
+            "priority": plan.priority.value,
+            "state": state.phase.value,
+            "machine": machines.dump(state),
+            "due_at": now,
+            "work": WORK_SEAL,
+            "objects": len(mail.items),
+            "bytes": sum(item.size for item in mail.items),
+        }
+        outgoing_mails.add_mail(connection, values, [item.id for item in mail.items], position)
 
     def recut(self, connection: Connection, now: float) -> int:
         """Plan anew what a partner could not take as it was, as a linked set; return how many mails."""
@@ -172,12 +194,19 @@ class Planner:
         if fresh.work not in {WORK_RECUT_SINGLY, WORK_RECUT_REST}:
             return
         singly = fresh.work == WORK_RECUT_SINGLY
-        mails = [fresh] if singly else [fresh, *self._rest(connection, fresh)]
+
+        def mails() -> Iterator[MailRow]:
+            yield fresh
+            if not singly:
+                yield from self._rest(connection, fresh)
+
+        def parts() -> Generator[Member, None, None]:
+            return (part for mail in mails() for part in outgoing_mails.mail_members(connection, mail.id))
+
         old = outgoing_transmissions.get_transmission(connection, fresh.transmission_id)
         assert old is not None, "mails are removed only with their transmission"
         partner = self._site.partners.by_name(fresh.partner)
-        parts = [part for mail in mails for part in outgoing_mails.mail_members(connection, mail.id)]
-        per_mail = 1 if singly else max(1, max(mail.objects for mail in mails) // 2)
+        per_mail = 1 if singly else max(1, max(mail.objects for mail in mails()) // 2)
         plan = Plan(
             partner=partner,
             study_uid=old.study_uid,
@@ -188,7 +217,7 @@ class Planner:
             objects_per_mail=per_mail,
         )
         linked = self.plan(connection, plan, parts, now)
-        for mail in mails:
+        for mail in mails():
             outgoing_mails.update_mail(connection, mail.id, work=None)
             if mail.id != fresh.id:
                 self._outbox.mail_event(connection, mail.id, Replaced(), now)
@@ -202,11 +231,16 @@ class Planner:
         )
 
     @staticmethod
-    def _rest(connection: Connection, mail: MailRow) -> list[MailRow]:
-        """Return the unconfirmed rest of the set; what the partner refused for good is not sent again."""
+    def _rest(connection: Connection, mail: MailRow) -> Iterator[MailRow]:
+        """Yield the unconfirmed rest of the set; what the partner refused for good is not sent again."""
         settled = ENDED - {Phase.FAILED}
-        return [
-            other
-            for other in outgoing_mails.mails_of(connection, mail.transmission_id)
-            if other.id != mail.id and Phase(other.state) not in settled
-        ]
+        for other in outgoing_mails.each_mail_of(connection, mail.transmission_id):
+            if other.id != mail.id and Phase(other.state) not in settled:
+                yield other
+
+
+def _items(partner: Partner, parts: Parts) -> Generator[packing.Item[Member], None, None]:
+    with closing(parts()) as members:
+        for part in members:
+            bound = bound_of(partner.switches, part.size, part.transfer_syntax_uid)
+            yield packing.Item(part, part.size, bound)

@@ -1,6 +1,6 @@
 """Named statements about collections: objects that gather until a study is complete."""
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, func, select, update
@@ -105,6 +105,19 @@ _CLOSED_COLLECTIONS = rows.Query(
 _NEXT_COLLECTION_DUE = rows.Statement(
     select(func.min(collection.c.due_at)).where(collection.c.state == "open")
 )
+_MEMBERS = rows.Query(
+    Member,
+    select(
+        collection_object.c.object_id,
+        collection_object.c.file_sha256,
+        collection_object.c.name,
+        *MEMBER_OBJECT,
+    )
+    .join(object_, object_.c.id == collection_object.c.object_id)
+    .join(blob, blob.c.sha256 == collection_object.c.file_sha256)
+    .where(collection_object.c.collection_id == bindparam("collection_id"))
+    .order_by(collection_object.c.arrived_at, collection_object.c.object_id),
+)
 
 
 def open_collection(
@@ -188,21 +201,9 @@ def postpone_collection(connection: Connection, collection_id: int, due_at: floa
     rows.change(connection, collection, collection_id, {"due_at": due_at})
 
 
-def members(connection: Connection, collection_id: int) -> list[Member]:
-    """Return a collection's objects in the order of their arrival."""
-    statement = (
-        select(
-            collection_object.c.object_id,
-            collection_object.c.file_sha256,
-            collection_object.c.name,
-            *MEMBER_OBJECT,
-        )
-        .join(object_, object_.c.id == collection_object.c.object_id)
-        .join(blob, blob.c.sha256 == collection_object.c.file_sha256)
-        .where(collection_object.c.collection_id == collection_id)
-        .order_by(collection_object.c.arrived_at, collection_object.c.object_id)
-    )
-    return rows.many(connection, Member, statement)
+def members(connection: Connection, collection_id: int) -> Generator[Member, None, None]:
+    """Yield a collection's objects in the order of their arrival; a study may have any number."""
+    return _MEMBERS.each(connection, collection_id=collection_id)
 
 
 def drop_collection(connection: Connection, collection_id: int) -> None:

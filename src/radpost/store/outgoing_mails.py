@@ -1,7 +1,7 @@
 """Named statements about the mails of transmissions and the objects in them."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, func, select, update
 
@@ -9,6 +9,8 @@ from radpost.store import rows
 from radpost.store.outgoing_collections import MEMBER_OBJECT, Member
 from radpost.store.schema import blob, mail, mail_object, object_
 from radpost.words import Priority
+
+MAILS_PAGE: Final = 200
 
 
 class MailRow(rows.Row, frozen=True):
@@ -69,6 +71,13 @@ _RECUTS = rows.Query(
     .where(mail.c.work.in_(["recut-singly", "recut-rest"]), mail.c.due_at <= bindparam("now", required=False))
     .order_by(mail.c.id)
     .limit(100),
+)
+_MAILS_AFTER = rows.Query(
+    MailRow,
+    select(*_MAIL)
+    .where(mail.c.transmission_id == bindparam("transmission_id"), mail.c.part > bindparam("part"))
+    .order_by(mail.c.part)
+    .limit(bindparam("most")),
 )
 _GET_MAIL = rows.Query(MailRow, select(*_MAIL).where(mail.c.id == bindparam("key")))
 _NEXT_WORK = rows.Query(
@@ -168,6 +177,14 @@ def mails_of(connection: Connection, transmission_id: str) -> list[MailRow]:
     """Return a transmission's mails in order."""
     statement = select(*_MAIL).where(mail.c.transmission_id == transmission_id).order_by(mail.c.part)
     return rows.many(connection, MailRow, statement)
+
+
+def each_mail_of(connection: Connection, transmission_id: str) -> Iterator[MailRow]:
+    """Yield a transmission's mails in order, some in memory at a time; they may change meanwhile."""
+    part = 0
+    while page := _MAILS_AFTER.many(connection, transmission_id=transmission_id, part=part, most=MAILS_PAGE):
+        yield from page
+        part = page[-1].part
 
 
 def next_work(

@@ -5,7 +5,7 @@ takes some two hundred statements on its way. So the hot ones are built by SQLAl
 imported, compiled at their first use, and then handed to the driver as they are.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import fields
 from functools import cache
 from typing import Any, Final, Generic, NamedTuple, TypeVar
@@ -130,6 +130,15 @@ class Query(Statement, Generic[T]):
         """Return all rows."""
         kind = self._kind
         return [kind(*row) for row in self._cursor(connection, values).fetchall()]
+
+    def each(self, connection: Connection, **values: object) -> Generator[T, None, None]:
+        """Yield the rows, one in memory at a time; what is selected from must not change meanwhile."""
+        cursor = self._cursor(connection, values)
+        try:
+            for row in cursor:
+                yield self._kind(*row)
+        finally:
+            cursor.close()
 
 
 def add(connection: Connection, table: Table, values: Mapping[str, Any]) -> None:

@@ -20,7 +20,7 @@ def taken(site: Site, source: str) -> dict[str, tuple[CollectionRow, list[Member
     """Return what a job left in the store, by study."""
     with site.database.read() as connection:
         rows = lookups.collections_of_source(connection, source)
-        return {row.study_uid: (row, outgoing_collections.members(connection, row.id)) for row in rows}
+        return {row.study_uid: (row, list(outgoing_collections.members(connection, row.id))) for row in rows}
 
 
 def test_exactly_the_bytes_on_disk_are_taken_in_one_closed_collection(

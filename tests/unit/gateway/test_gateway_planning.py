@@ -1,11 +1,15 @@
 """Planning: the number of mails is fixed, the order is that of arrival, what goes on is linked (DESIGN 4)."""
 
+import tracemalloc
 from typing import TYPE_CHECKING
 
+from radpost.agit.dialect import bound_of, mail_bound
+from radpost.gateway.outbox import WORK_RECUT_REST
 from radpost.gateway.partners import Switches
-from radpost.store import journal, outgoing_mails
+from radpost.store import journal, outgoing_collections, outgoing_mails
 from radpost.testing.forgery import plain_receipt
 from radpost.testing.house import House, Pair
+from radpost.transfer import packing
 from radpost.transport.smtp_reply import Kind, Outcome, Stage
 
 if TYPE_CHECKING:
@@ -13,6 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from radpost.store.outgoing_submissions import SubmissionRow
+
+NATIVE = "1.2.840.10008.1.2.1"
 
 
 def names(house: House, job: str) -> list[str]:
@@ -115,3 +121,105 @@ def test_what_the_partner_refused_for_good_is_not_sent_again_with_the_rest(
     a.submit(post, most=2)
     new = next(job for job in a.plan() if job.id != first.id)
     assert names(a, new.id) == names(a, first.id)[2:]
+
+
+def closed_study(house: House, objects: int, number: int) -> None:
+    """Let a study of so many objects of many sizes be collected; its rows are there, and no files."""
+    hashes = [f"{number:024x}{one:040x}" for one in range(objects)]
+    sizes = [500 + one * 7919 % 700_000 for one in range(objects)]
+    with house.site.database.write() as connection:
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        driver.execute(
+            "INSERT INTO collection (id, objects, source, partner, study_uid, state, priority, machine,"
+            " bytes, opened_at, due_at, group_id)"
+            " VALUES (?, ?, 't', 'b', '1.2', 'closed', 2, '{}', 0, 1, 1, 'g')",
+            (number, objects),
+        )
+        driver.executemany(
+            "INSERT INTO blob (sha256, size, created_at, claimed) VALUES (?, ?, 1, 0)",
+            zip(hashes, sizes, strict=True),
+        )
+        driver.executemany(
+            "INSERT INTO object (id, kind, sop_instance_uid, transfer_syntax_uid, dataset_sha256,"
+            " file_sha256, size, sop_class_uid, study_uid, series_uid, modality, media_type, created_at)"
+            f" VALUES (?, 'dicom', ?, '{NATIVE}', ?, ?, ?, '1.2', '1.2', '', 'CT', 'application/dicom', 1)",
+            (
+                (number * 1_000_000 + one, f"1.2.{number}.{one}", hashes[one], hashes[one], sizes[one])
+                for one in range(objects)
+            ),
+        )
+        driver.executemany(
+            "INSERT INTO collection_object (collection_id, object_id, file_sha256, name, arrived_at)"
+            " VALUES (?, ?, ?, '', ?)",
+            # not in the order of their numbers
+            ((number, number * 1_000_000 + one, hashes[one], one * 7 % objects) for one in range(objects)),
+        )
+
+
+def test_the_mails_are_those_of_the_one_rule_of_packing(make_pair: "Callable[..., Pair]") -> None:
+    switches = Switches(objects_per_mail=10, max_mail_size=5_000_000)
+    a = make_pair(switches=switches).a
+    closed_study(a, 1000, 1)
+    with a.site.database.read() as connection:
+        parts = list(outgoing_collections.members(connection, 1))
+    items = [packing.Item(part, part.size, bound_of(switches, part.size, NATIVE)) for part in parts]
+    wanted = list(packing.pack(items, packing.Limits(10, 5_000_000), mail_bound))
+    (job,) = a.plan()
+    with a.site.database.read() as connection:
+        found = [
+            (mail.part, mail.total, mail.bytes, outgoing_mails.mail_members(connection, mail.id))
+            for mail in outgoing_mails.mails_of(connection, job.id)
+        ]
+    assert found == [
+        (mail.part, len(wanted), sum(item.size for item in mail.items), [item.id for item in mail.items])
+        for mail in wanted
+    ]
+    assert (job.mails, job.objects, job.bytes) == (len(wanted), 1000, sum(part.size for part in parts))
+    assert {len(mail.items) for mail in wanted} > {10}, "some are full by number, some by size"
+
+
+def test_invariant_8_planning_holds_one_mail_at_a_time(make_pair: "Callable[..., Pair]") -> None:
+    a = make_pair(switches=Switches(objects_per_mail=50)).a
+
+    def peak(objects: int, number: int) -> int:
+        closed_study(a, objects, number)
+        tracemalloc.start()
+        try:
+            with a.site.database.write() as connection:
+                a.planner.plan_closed(connection, a.clock())
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(500, 1)  # statements are compiled at their first use
+    few, many = peak(500, 2), peak(50_000, 3)
+    assert sorted(job.objects for job in a.transmissions()) == [500, 500, 50_000]
+    assert many < few + 2_000_000
+
+
+def test_invariant_8_planning_anew_holds_few_mails_at_a_time(make_pair: "Callable[..., Pair]") -> None:
+    """The rest of a set of many mails, which the partner could not take, becomes another set."""
+    a = make_pair(switches=Switches(objects_per_mail=2)).a
+
+    def peak(objects: int, number: int) -> int:
+        closed_study(a, objects, number)
+        (first,) = {job.id for job in a.plan()} - known
+        with a.site.database.write() as connection:
+            mail = outgoing_mails.mails_of(connection, first)[0]
+            outgoing_mails.update_mail(connection, mail.id, work=WORK_RECUT_REST)
+        tracemalloc.start()
+        try:
+            with a.site.database.write() as connection:
+                assert a.planner.recut(connection, a.clock()) == 1
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+            known.update(job.id for job in a.transmissions())
+
+    known: set[str] = set()
+    peak(500, 1)
+    few, many = peak(500, 2), peak(3_000, 3)
+    assert sorted(job.objects for job in a.transmissions()) == [500] * 4 + [3_000] * 2
+    assert sorted(job.mails for job in a.transmissions())[-2:] == [1_500, 3_000]
+    assert many < few + 500_000

@@ -53,7 +53,7 @@ def test_the_size_of_a_member_is_that_of_the_file_that_travels(database: Databas
                 },
             )
             outgoing_collections.add_member(connection, collection_id, put.id, stored.sha256, "", 1.0)
-            found.append(outgoing_collections.members(connection, collection_id))
+            found.append(list(outgoing_collections.members(connection, collection_id)))
         assert [[(one.file_sha256, one.size) for one in members] for members in found] == [
             [(first.sha256, first.size)],
             [(second.sha256, second.size)],

@@ -132,7 +132,8 @@ def call(statement: str, connection: Connection, spool: Spool) -> object:
             values[name] = SPECIAL[statement][name]
         else:
             values[name] = guess(hints[name], name, statement, spool)
-    return function(connection, **values)
+    found: object = function(connection, **values)
+    return list(found) if isinstance(found, Iterator) else found
 
 
 class _Undo(Exception):  # noqa: N818  no error
@@ -216,7 +217,8 @@ HOT: dict[str, Callable[[Connection, Spool], object]] = {
     "open_collection": lambda c, _: outgoing_collections.open_collection(c, "s", "p", "1.2"),
     "due_collections": lambda c, _: outgoing_collections.due_collections(c, 9.0),
     "add_member": lambda c, _: outgoing_collections.add_member(c, 1, 1, "x", "", 1.0),
-    "members": lambda c, _: outgoing_collections.members(c, 1),
+    "members": lambda c, _: list(outgoing_collections.members(c, 1)),
+    "each_mail_of": lambda c, _: list(outgoing_mails.each_mail_of(c, "x")),
     "mail_members": lambda c, _: outgoing_mails.mail_members(c, 1),
     "objects_of": lambda c, _: outgoing_mails.objects_of(c, "x"),
     "find_message": lambda c, _: outgoing_submissions.find_message(c, "<m>"),
