@@ -2,6 +2,5 @@
 
 A table of rules (`table.RULES`) is put to a mail by pure functions over its bytes and its MIME tree. `scene`
 makes the tree and opens what is sealed in it; `objects` and `outline` look at DICOM parts and at OpenPGP
-packets. Rules stand in modules by standard: `message`, `entities`, `encodings`, `multiparts`, `naming`,
-`partials`, `sealing`, `armoring`, `encrypting`, `telemedicine`, `media`, `reports`, `groups`.
+packets. Rules stand in modules by standard, one for each heading of docs/reference/check-rules.md.
 """

@@ -3,18 +3,17 @@
 import re
 from typing import Final
 
-from radpost.mails.checking.grammar import lines
+from radpost.mails.checking.grammar import long_lines
 from radpost.mails.checking.model import Hit, Hits, Layer, Rule, Severity, Words, each, mark
 from radpost.mime.reader import Entity
 
 _ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\r\n"
 _JUNK: Final = re.compile(rb"[^A-Za-z0-9+/=\r\n]")
 _BLANKS: Final = b" \t"
-_LONG: Final = re.compile(rb"[^\r\n]{77,}")
 _NOT_QP: Final = re.compile(rb"=(?![0-9A-F]{2}|[ \t]*\r?\n|[ \t]*\Z)")
 _SMALL: Final = re.compile(rb"=[0-9A-Fa-f]{2}")
-_TRAILING: Final = re.compile(rb"[ \t]+(?=\r?\n|\Z)")
-_AFTER_PAD: Final = re.compile(rb"=[\s=]*[A-Za-z0-9+/]")
+_TRAILING: Final = re.compile(rb"(?<![ \t])[ \t]++(?=\r?\n|\Z)")
+_UNCODED: Final = re.compile(rb"[^\t\r\n\x20-\x7e]")
 
 
 def _base64(layer: Layer) -> list[Entity]:
@@ -36,13 +35,13 @@ def quoted_line(layer: Layer) -> Hits:
 
 
 def _too_long(layer: Layer, entity: Entity) -> list[Hit]:
-    found = list(_LONG.finditer(layer.buffer, entity.body_start, entity.body_end))
+    found = long_lines(layer, entity.body_start, entity.body_end, 76)
     if not found:
         return []
-    longest = max(len(match[0]) for match in found)
+    longest = max(size for _, size in found)
     en = f"{len(found)} lines of more than 76 characters, the longest has {longest}"
     de = f"{len(found)} Zeilen mit mehr als 76 Zeichen, die längste hat {longest}"
-    return [Hit(found[0].start(), en, de, entity)]
+    return [Hit(found[0][0], en, de, entity)]
 
 
 def base64_alphabet(layer: Layer) -> Hits:
@@ -69,9 +68,9 @@ def base64_padding(layer: Layer) -> Hits:
 
     def test(entity: Entity) -> list[Hit]:
         text = layer.text(entity)
-        after = _AFTER_PAD.search(text)
-        if after is not None:
-            at = entity.body_start + after.start()
+        pad = text.find(b"=")
+        if pad >= 0 and text[pad:].translate(None, b"= \t\r\n"):
+            at = entity.body_start + pad
             en, de = "data go on behind the padding '='", "hinter dem Füllzeichen '=' folgen weitere Daten"
             return [Hit(at, en, de, entity)]
         count = len(_JUNK.sub(b"", text).translate(None, b"\r\n"))
@@ -120,18 +119,13 @@ def quoted_octets(layer: Layer) -> Hits:
     """Quoted-printable holds visible ASCII, blanks and line ends only."""
 
     def test(entity: Entity) -> list[Hit]:
-        for at, line in lines(layer, entity.body_start, entity.body_end):
-            bad = next(
-                (n for n, octet in enumerate(line) if octet > 126 or (octet < 32 and octet != 9)), None
-            )
-            if bad is not None:
-                seen = mark(line[bad])
-                return [
-                    Hit(
-                        at + bad, f"the octet {seen} stands uncoded", f"das Byte {seen} ist unkodiert", entity
-                    )
-                ]
-        return []
+        found = _UNCODED.search(layer.buffer, entity.body_start, entity.body_end)
+        if found is None:
+            return []
+        seen = mark(layer.buffer[found.start()])
+        return [
+            Hit(found.start(), f"the octet {seen} stands uncoded", f"das Byte {seen} ist unkodiert", entity)
+        ]
 
     return each(_quoted(layer), test)
 

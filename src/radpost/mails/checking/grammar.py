@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from radpost.mails.checking.model import Layer
+from radpost.mime.coding import line_chunks
 from radpost.mime.reader import Entity
 
 TOKEN: Final = re.compile(r"[!#$%&'*+\-.0-9A-Z^_`a-z{|}~]+\Z")
@@ -41,6 +42,18 @@ def lines(layer: Layer, start: int, end: int) -> Iterator[tuple[int, bytes]]:
     for match in _LINE.finditer(layer.buffer, start, end):
         if match[0]:
             yield match.start(), match[0].rstrip(b"\r\n")
+
+
+def long_lines(layer: Layer, start: int, end: int, limit: int) -> list[tuple[int, int]]:
+    """Return offset and length of each line of more than ``limit`` characters."""
+    found: list[tuple[int, int]] = []
+    at = start
+    for chunk in line_chunks(layer.buffer, start, end):
+        for line in chunk.splitlines(keepends=True):
+            if len(line) > limit and (size := len(line.rstrip(b"\r\n"))) > limit:
+                found.append((at, size))
+            at += len(line)
+    return found
 
 
 def header_lines(layer: Layer, entity: Entity) -> Iterator[tuple[int, bytes]]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
+from types import MappingProxyType
 from typing import Final, Literal, TypeVar
 
 from radpost.errors import Reason
@@ -107,6 +108,8 @@ class Layer:
     found: Found
     places: Mapping[int, str]
     """Section numbers as in IMAP (``1.2``) by the identity of the entity; the root has none."""
+    parents: Mapping[int, Entity] = field(default_factory=lambda: MappingProxyType({}), repr=False)
+    """The entity around another, by the identity of the inner one."""
     fault: tuple[Reason, str] | None = None
     """Why the tree could not be read to its end."""
     outer: "Layer | None" = None
@@ -148,6 +151,17 @@ class Layer:
     def place(self, entity: Entity | None) -> str:
         """Return the section number of an entity, nothing for the root."""
         return "" if entity is None else self.places.get(id(entity), "")
+
+    def parent(self, entity: Entity) -> Entity | None:
+        """Return the entity around another."""
+        return self.parents.get(id(entity))
+
+    def path(self, entity: Entity) -> Iterator[Entity]:
+        """Yield an entity and those around it, from the inside out."""
+        one: Entity | None = entity
+        while one is not None:
+            yield one
+            one = self.parent(one)
 
     def text(self, entity: Entity) -> bytes:
         """Return the body of an entity as it stands."""

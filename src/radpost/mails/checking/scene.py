@@ -79,6 +79,7 @@ def tree(data: bytes) -> Layer:
         root=root,
         found=found,
         places=_places(root),
+        parents=MappingProxyType({id(child): one for one in root.walk() for child in one.children}),
         fault=fault,
         seals=seals,
         objects=dicom,

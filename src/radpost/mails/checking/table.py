@@ -5,17 +5,22 @@ from typing import Final
 
 from radpost.mails.checking import (
     armoring,
+    bounces,
     encodings,
     encrypting,
     entities,
+    files,
     groups,
+    headers,
     media,
     message,
     multiparts,
     naming,
     partials,
-    reports,
+    practice,
+    receipts,
     sealing,
+    signing,
     telemedicine,
 )
 from radpost.mails.checking.model import Finding, Layer, Rule, Scope, Verdict
@@ -23,17 +28,22 @@ from radpost.mails.checking.scene import Scene
 
 _SINGLE: Final[tuple[Rule, ...]] = (
     *message.RULES,
+    *headers.RULES,
     *entities.RULES,
     *encodings.RULES,
     *multiparts.RULES,
     *naming.RULES,
     *partials.RULES,
     *sealing.RULES,
+    *signing.RULES,
     *armoring.RULES,
     *encrypting.RULES,
     *telemedicine.RULES,
+    *practice.RULES,
     *media.RULES,
-    *reports.RULES,
+    *files.RULES,
+    *receipts.RULES,
+    *bounces.RULES,
 )
 RULES: Final = (*_SINGLE, *groups.RULES)
 """All rules, also those about several mails."""

@@ -1,4 +1,4 @@
-"""Rules of receipts and bounces (RFC 8098 and its former editions, RFC 6522, RFC 3464, RFC 3834)."""
+"""Rules of receipts: RFC 8098 and its former editions, and the values of @GIT systems."""
 
 import re
 from collections.abc import Iterator
@@ -21,21 +21,16 @@ from radpost.mails.checking.model import (
     shown,
 )
 from radpost.mime.coding import IDENTITY
-from radpost.mime.headers import message_ids, parse_block
+from radpost.mime.headers import message_ids
 from radpost.mime.mdn import REPORT_TYPE, parse_disposition, report_fields, reported
-from radpost.mime.reader import Entity, content
-from radpost.mime.report import parse_dsn
+from radpost.mime.reader import Entity
 
-_STATUS: Final = frozenset({"message/delivery-status", "message/global-delivery-status"})
 _ADDRESS: Final = re.compile(r"[^\s<>@]+@[^\s<>@]+\Z")
 _STRICT: Final = re.compile(
     r"(?:manual-action|automatic-action)\s*/\s*MDN-sent-(?:manually|automatically)\s*;\s*[a-z]+"
     r"(?:\s*/\s*[!#$%&'*+\-.0-9A-Z^_`a-z{|}~]+(?:\s*,\s*[!#$%&'*+\-.0-9A-Z^_`a-z{|}~]+)*)?\s*\Z",
     re.IGNORECASE,
 )
-_BLANK_LINE: Final = re.compile(rb"(?:\r?\n[ \t]*){2,}")
-_PER_RECIPIENT: Final = ("Final-Recipient", "Action", "Status")
-_LIMIT: Final = 64 * 1024
 _TYPES: Final = frozenset({"displayed", "deleted", "dispatched", "processed"})
 _OLD_MODIFIERS: Final = frozenset({"warning", "superseded", "expired", "mailbox-terminated", "failed"})
 _AGIT: Final = frozenset(
@@ -43,7 +38,8 @@ _AGIT: Final = frozenset(
 )
 
 
-def _receipts(layer: Layer) -> list[Entity]:
+def receipts(layer: Layer) -> list[Entity]:
+    """Return the receipts in a tree."""
     return [one for one in reported(layer.root) if one.content_type == REPORT_TYPE]
 
 
@@ -76,7 +72,7 @@ def request(layer: Layer) -> Hits:
 
 def no_request(layer: Layer) -> Hits:
     """A receipt asks for no receipt."""
-    if not _receipts(layer):
+    if not receipts(layer):
         return None
     return [
         Hit(
@@ -89,16 +85,16 @@ def no_request(layer: Layer) -> Hits:
     ]
 
 
-def _parents(layer: Layer, kinds: frozenset[str]) -> Iterator[tuple[Entity | None, Entity]]:
+def parents(layer: Layer, kinds: frozenset[str]) -> Iterator[tuple[Entity | None, Entity]]:
+    """Yield reports of some kinds with the entity around each."""
     for entity in reported(layer.root):
         if entity.content_type in kinds:
-            parent = next(
-                (one for one in layer.entities() if any(child is entity for child in one.children)), None
-            )
-            yield parent, entity
+            yield layer.parent(entity), entity
 
 
-def _report_type(layer: Layer, kinds: frozenset[str], wanted: str) -> Hits:
+def report_type(layer: Layer, kinds: frozenset[str], wanted: str) -> Hits:
+    """Tell whether a report stands in a multipart/report of its kind."""
+
     def test(pair: tuple[Entity | None, Entity]) -> list[Hit]:
         parent, entity = pair
         if parent is None or parent.content_type != "multipart/report":
@@ -112,36 +108,12 @@ def _report_type(layer: Layer, kinds: frozenset[str], wanted: str) -> Hits:
         seen = f"report-type={shown(named_)}" if named_ else "-"
         return [Hit(at, f"the report-type is: {seen}", f"der report-type ist: {seen}", parent)]
 
-    return each(_parents(layer, kinds), test)
+    return each(parents(layer, kinds), test)
 
 
 def receipt_type(layer: Layer) -> Hits:
     """A receipt is a multipart/report with its report-type."""
-    return _report_type(layer, frozenset({REPORT_TYPE}), "disposition-notification")
-
-
-def bounce_type(layer: Layer) -> Hits:
-    """A bounce is a multipart/report with its report-type."""
-    return _report_type(layer, _STATUS, "delivery-status")
-
-
-def report_parts(layer: Layer) -> Hits:
-    """A report is a text, the machine's part, and perhaps what it is about."""
-    reports = [one for one in reported(layer.root) if one.content_type == "multipart/report" and one.children]
-
-    def test(entity: Entity) -> list[Hit]:
-        kinds = [child.content_type for child in entity.children]
-        out = []
-        if not 2 <= len(kinds) <= 3:
-            out.append(Hit(entity.body_start, f"{len(kinds)} parts", f"{len(kinds)} Teile", entity))
-        if len(kinds) > 1 and kinds[1] != REPORT_TYPE and kinds[1] not in _STATUS:
-            seen = shown(kinds[1])
-            out.append(
-                Hit(entity.children[1].start, f"part 2 is {seen}", f"Teil 2 ist {seen}", entity.children[1])
-            )
-        return out
-
-    return each(reports, test)
+    return report_type(layer, frozenset({REPORT_TYPE}), "disposition-notification")
 
 
 def receipt_fields(layer: Layer) -> Hits:
@@ -155,7 +127,7 @@ def receipt_fields(layer: Layer) -> Hits:
         text = ", ".join(missing)
         return [Hit(entity.body_start, f"missing: {text}", f"es fehlt: {text}", entity)]
 
-    return each(_receipts(layer), test)
+    return each(receipts(layer), test)
 
 
 def original_id(layer: Layer) -> Hits:
@@ -171,11 +143,11 @@ def original_id(layer: Layer) -> Hits:
             return [Hit(_field_at(layer, entity, "Original-Message-ID"), en, de, entity)]
         return []
 
-    return each(_receipts(layer), test)
+    return each(receipts(layer), test)
 
 
 def _dispositions(layer: Layer) -> list[tuple[Entity, str]]:
-    found = ((one, report_fields(one, layer.buffer).get("Disposition")) for one in _receipts(layer))
+    found = ((one, report_fields(one, layer.buffer).get("Disposition")) for one in receipts(layer))
     return [(entity, value) for entity, value in found if value is not None]
 
 
@@ -253,7 +225,7 @@ def typed_address(layer: Layer) -> Hits:
     wanted = ("Final-Recipient", "Original-Recipient")
     found = [
         (entity, name, value)
-        for entity in _receipts(layer)
+        for entity in receipts(layer)
         for name in wanted
         if (value := report_fields(entity, layer.buffer).get(name)) is not None
     ]
@@ -267,52 +239,6 @@ def typed_address(layer: Layer) -> Hits:
         return [Hit(_field_at(layer, entity, name), en, de, entity)]
 
     return each(found, test)
-
-
-def automatic(layer: Layer) -> Hits:
-    """A report says that a machine made it."""
-    if not _receipts(layer) and not any(one.content_type in _STATUS for one in reported(layer.root)):
-        return None
-    value = layer.root.headers.get("Auto-Submitted")
-    if value is not None and value.strip().lower().startswith("auto-"):
-        return ()
-    found = named(layer, layer.root, "Auto-Submitted")
-    at = found[0].at if found else layer.root.start
-    return (Hit(at, "no 'Auto-Submitted: auto-replied'", "kein 'Auto-Submitted: auto-replied'", layer.root),)
-
-
-def bounce_fields(layer: Layer) -> Hits:
-    """A bounce has per recipient Final-Recipient, Action and Status."""
-
-    def test(entity: Entity) -> list[Hit]:
-        raw = content(entity, layer.buffer, _LIMIT).strip(b"\r\n")
-        groups = [parse_block(one, complete=True).headers for one in _BLANK_LINE.split(raw)]
-        if len(groups) < 2:
-            en, de = "no group of fields per recipient", "keine Feldgruppe je Empfänger"
-            return [Hit(entity.body_start, en, de, entity)]
-        missing = [] if "Reporting-MTA" in groups[0] else ["Reporting-MTA"]
-        missing += [name for name in _PER_RECIPIENT if any(name not in group for group in groups[1:])]
-        if not missing:
-            return []
-        text = ", ".join(missing)
-        return [Hit(entity.body_start, f"missing: {text}", f"es fehlt: {text}", entity)]
-
-    return each((one for one in reported(layer.root) if one.content_type in _STATUS), test)
-
-
-def bounce_id(layer: Layer) -> Hits:
-    """A bounce gives back the header of the mail it is about."""
-    status = [one for one in reported(layer.root) if one.content_type in _STATUS]
-    if not status:
-        return None
-    found = parse_dsn(layer.root, layer.buffer)
-    if found is not None and (found.original_message_id or found.envid):
-        return ()
-    en, de = (
-        "neither a Message-ID nor an ENVID is given back",
-        "weder Message-ID noch ENVID wird zurückgegeben",
-    )
-    return (Hit(status[0].start, en, de, status[0]),)
 
 
 RULES: Final = (
@@ -359,22 +285,6 @@ RULES: Final = (
             " unbestätigt.",
             "Schreiben Sie 'Content-Type: multipart/report; report-type=disposition-notification;"
             " boundary=...'.",
-        ),
-    ),
-    Rule(
-        "rfc6522-3-parts", "RFC 6522", "3", Severity.SERIOUS, report_parts,
-        Words(
-            "A report has two or three parts: a text, the machine's part, and perhaps the mail or header it"
-            " is about.",
-            "Receivers look for the machine's part in second place and do not find it.",
-            "Write text/plain first, message/disposition-notification (or delivery-status) second.",
-        ),
-        Words(
-            "Ein Bericht hat zwei oder drei Teile: einen Text, den Teil für Maschinen und eventuell die Mail"
-            " oder deren Kopf.",
-            "Empfänger suchen den Teil für Maschinen an zweiter Stelle und finden ihn nicht.",
-            "Schreiben Sie text/plain zuerst, message/disposition-notification (oder delivery-status) als"
-            " zweites.",
         ),
     ),
     Rule(
@@ -484,60 +394,6 @@ RULES: Final = (
             "Final-Recipient und Original-Recipient stehen als 'rfc822; Adresse', ohne spitze Klammern.",
             "Der Absender erkennt unter Umständen nicht, welcher Partner antwortet.",
             "Schreiben Sie 'Final-Recipient: rfc822; dicom@klinik.example'.",
-        ),
-    ),
-    Rule(
-        "rfc3834-5-automatic", "RFC 3834", "5.2", Severity.LIGHT, automatic,
-        Words(
-            "A receipt or bounce says 'Auto-Submitted: auto-replied'.",
-            "Out-of-office programs and list servers may answer it.",
-            "Add the field to every mail that a machine makes in answer to another.",
-        ),
-        Words(
-            "Eine Bestätigung oder Unzustellbarkeitsmeldung sagt 'Auto-Submitted: auto-replied'.",
-            "Abwesenheitsassistenten und Listenserver können darauf antworten.",
-            "Fügen Sie das Feld in jede Mail ein, die eine Maschine als Antwort erzeugt.",
-        ),
-        Scope.OUTSIDE,
-    ),
-    Rule(
-        "rfc3464-1-type", "RFC 3464", "2", Severity.SERIOUS, bounce_type,
-        Words(
-            "A bounce is multipart/report; report-type=delivery-status.",
-            "Gateways take it for an ordinary mail; the failed transmission is noticed by its time limit"
-            " only.",
-            "Configure the mail server to write RFC 3464 notifications.",
-        ),
-        Words(
-            "Eine Unzustellbarkeitsmeldung ist multipart/report; report-type=delivery-status.",
-            "Gateways halten sie für eine gewöhnliche Mail; der Fehlschlag fällt erst nach der Frist auf.",
-            "Stellen Sie den Mailserver auf Meldungen nach RFC 3464 ein.",
-        ),
-    ),
-    Rule(
-        "rfc3464-2.3-fields", "RFC 3464", "2.2, 2.3", Severity.SERIOUS, bounce_fields,
-        Words(
-            "A delivery status has Reporting-MTA, then per recipient Final-Recipient, Action and Status.",
-            "Which recipient failed, and whether for good, is unknown.",
-            "Write the fields in groups with a blank line between them.",
-        ),
-        Words(
-            "Ein Zustellstatus hat Reporting-MTA, dann je Empfänger Final-Recipient, Action und Status.",
-            "Unbekannt bleibt, welcher Empfänger scheiterte und ob endgültig.",
-            "Schreiben Sie die Felder in Gruppen mit einer Leerzeile dazwischen.",
-        ),
-    ),
-    Rule(
-        "rfc3464-2-original", "RFC 3464", "2 (c), 2.2.1", Severity.LIGHT, bounce_id,
-        Words(
-            "A bounce gives back the mail or its header, or the envelope id.",
-            "The sender cannot tell which mail failed.",
-            "Return at least the header (RET=HDRS), with the Message-ID in it.",
-        ),
-        Words(
-            "Eine Unzustellbarkeitsmeldung gibt die Mail, ihren Kopf oder die Envelope-ID zurück.",
-            "Der Absender kann nicht erkennen, welche Mail scheiterte.",
-            "Geben Sie mindestens den Kopf zurück (RET=HDRS) mit der Message-ID.",
         ),
     ),
 )  # fmt: skip
