@@ -42,8 +42,12 @@ def check(
     with offline_keys(as_files(secrets, certs, (), passphrase_file)) as keys:
         key = Key(keys.engine, keys.temp) if secrets else None
         source = sys.stdin.buffer if stdin is None else stdin
-        found = list(_mails(find_mails(mails, temp=keys.temp, stdin=source), keys.temp))
-        seen = [_Seen(files, look(data, key), remark) for files, data, remark in found]
+        return checked(find_mails(mails, temp=keys.temp, stdin=source), key, keys.temp)
+
+
+def checked(inputs: Iterable[Mail | Unreadable], key: Key | None, temp: Path) -> tuple[Checked, ...]:
+    """Check mails with a key that is there already; ``temp`` is a private folder for joined mails."""
+    seen = [_Seen(files, look(data, key), remark) for files, data, remark in _mails(inputs, temp)]
     return _judged(seen, key is not None)
 
 

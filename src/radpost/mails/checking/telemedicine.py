@@ -9,7 +9,7 @@ from radpost.agit.survey import is_study_uid
 from radpost.mails.checking.grammar import Field, named
 from radpost.mails.checking.model import Hit, Hits, Layer, Rule, Scope, Severity, Words, each, shown
 from radpost.mime.pgp import Kind
-from radpost.mime.reader import Entity
+from radpost.mime.reader import Entity, body
 from radpost.openpgp import measure_gain
 
 SET: Final = (names.SET_ID, names.SET_PART, names.SET_TOTAL)
@@ -99,13 +99,23 @@ def supplement54(layer: Layer) -> Hits:
     return (Hit(0, en, de),)
 
 
+def _data(layer: Layer) -> list[Entity]:
+    return [one.entity for one in layer.objects] + list(layer.documents)
+
+
+def _gains(layer: Layer, entity: Entity) -> bool:
+    """Tell whether an object itself compresses; that base64 around it does says nothing of the object."""
+    if entity.size < _SMALL:
+        return False
+    data = b"".join(bytes(chunk) for chunk in body(entity, layer.buffer))
+    return measure_gain(len(data), lambda count, at: data[at : at + count])
+
+
 def compressed(layer: Layer) -> Hits:
     """Data that compress are compressed."""
     seal = layer.seal
     size = len(layer.buffer)
-    if seal is None or not seal.encrypted or size < _SMALL:
-        return None
-    if not measure_gain(size, lambda count, at: layer.buffer[at : at + count]):
+    if seal is None or not seal.encrypted or not any(_gains(layer, one) for one in _data(layer)):
         return None
     if seal.sealed_size < size * _PAYS:
         return ()

@@ -779,8 +779,9 @@ def beside() -> bytes:
 
 
 def large() -> bytes:
-    """An inner mail that compresses well."""
-    return crlf(f"{HEAD}{SETS}Content-Type: text/plain; charset=us-ascii\n\n" + "Good morning.\n" * 3000)
+    """An inner mail with a document that compresses well."""
+    head = f"Content-Type: application/octet-stream; name=a.bin\nX-TELEMEDICINE-STUDYID: {STUDY}\n\n"
+    return crlf(HEAD + SETS + head + "Good morning.\n" * 3000)
 
 
 def without_meta() -> bytes:
