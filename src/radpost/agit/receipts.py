@@ -10,6 +10,7 @@ from datetime import datetime
 import msgspec
 
 from radpost.agit import names
+from radpost.agit.contents import InnerRequest
 from radpost.mime.coding import Bytes
 from radpost.mime.folding import message_fields
 from radpost.mime.pgp import Envelope, envelope
@@ -57,8 +58,8 @@ class ReceiptMail:
     code: str
     boundaries: tuple[str, str, str]
     details: Details | None = None
-    original_content_id: str = ""
-    """Of a mail that asked by mechanism 2: the receipt names it, and is always sealed."""
+    request: InnerRequest | None = None
+    """What the mail asked for inside its encryption (mechanism 2); the receipt is sealed, too, then."""
 
 
 def clear_mail(mail: ReceiptMail) -> bytes:
@@ -91,6 +92,16 @@ def sealed_envelope(mail: ReceiptMail) -> Envelope:
     return envelope(_fields(mail), mail.boundaries[2])
 
 
+def write_request(request: InnerRequest | None) -> str:
+    """Return what is kept of a request inside the encryption until its receipt is written; empty for none."""
+    return "" if request is None else msgspec.json.encode(request).decode()
+
+
+def read_request(text: str) -> InnerRequest | None:
+    """Read what was kept of a request."""
+    return msgspec.json.decode(text, type=InnerRequest) if text else None
+
+
 def read_details(data: bytes) -> Details | None:
     """Read a peer's list per object; None if there is none or it cannot be read."""
     if not data:
@@ -106,9 +117,10 @@ _BOUND = frozenset({"From", "To", "Date", "Message-ID"})
 
 def _marks(mail: ReceiptMail) -> tuple[tuple[str, str], ...]:
     """Return what marks a receipt of mechanism 2 (names verified; places and the report's value are not)."""
-    if not mail.original_content_id:
+    if mail.request is None:
         return ()
-    return ((names.ORIGINAL_CONTENT_ID, mail.original_content_id), (names.REPORT, mail.disposition))
+    about = mail.request.content_id
+    return (*([(names.ORIGINAL_CONTENT_ID, about)] if about else []), (names.REPORT, mail.disposition))
 
 
 def _fields(mail: ReceiptMail) -> tuple[tuple[str, str], ...]:

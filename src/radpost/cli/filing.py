@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from radpost.agit.gathering import Gathered
-from radpost.cli.common import tell
+from radpost.cli.plain import tell
 
 _LINE_EVERY: Final = 500
 LEFT_SHOWN: Final = 20

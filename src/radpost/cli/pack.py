@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 
 from radpost.agit.gathering import is_uid
-from radpost.cli.common import print_json, size, told
 from radpost.cli.filing import LEFT_SHOWN, bar, say_left
-from radpost.gateway.phrases import Language
+from radpost.cli.plain import JsonOption, LangOption, language_of, print_json, size, told
 from radpost.mails.packing import Packed
 from radpost.mails.packing import pack as pack_files
 
@@ -21,11 +20,6 @@ _UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "Ki": 2**10, "Mi": 2**20, "
 class _Dialect(StrEnum):
     AGIT_1_1 = "agit-1.1"
     AGIT_1_5 = "agit-1.5"
-
-
-class _Language(StrEnum):
-    EN = "en"
-    DE = "de"
 
 
 def pack(
@@ -69,8 +63,8 @@ def pack(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="A switch of the dialect; may be repeated."),
     ] = None,
-    language: Annotated[_Language, typer.Option("--lang", help="The language of failures.")] = _Language.EN,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    language: LangOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Write the mails of one transmission as .eml files, signed and encrypted, without a gateway.
 
@@ -83,8 +77,7 @@ def pack(
         switches["objects_per_mail"] = objects_per_mail
     if study_uid and not is_uid(study_uid):
         raise typer.BadParameter(f"'{study_uid}' is no DICOM UID", param_hint="--study-uid")
-    spoken: Language = "de" if language is _Language.DE else "en"
-    with told(spoken), bar("reading", None, quiet=as_json) as step:
+    with told(language or language_of()), bar("reading", None, quiet=as_json) as step:
         packed = pack_files(
             paths,
             sender=sender,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from radpost.agit.binding import contradictions
+from radpost.agit.contents import InnerRequest
 from radpost.agit.opening import Content
 from radpost.agit.survey import SetInfo, Survey
 from radpost.errors import BINDING_MISMATCH, UNENCRYPTED, RadpostError, Reason
@@ -28,6 +29,8 @@ class Judged:
     """A receipt is asked for and may be given."""
     receipt_to: str
     """Who wants the receipt, by the header inside; empty if that says nothing."""
+    request: InnerRequest | None = None
+    """How it is wanted, if that was said inside the encryption."""
     warnings: tuple[str, ...] = ()
     relays: int = 0
     unopened: tuple[tuple[Reason, str], ...] = ()
@@ -70,6 +73,7 @@ class Judge:
             set_info=content.set_info,
             wanted=_wanted(row, outside, content, partner),
             receipt_to=content.receipt_to,
+            request=content.request,
             warnings=tuple(content.warnings),
             relays=len(outside.root.headers.get_all("Received")),
             unopened=tuple(content.unopened),

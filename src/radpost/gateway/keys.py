@@ -42,8 +42,10 @@ class Ring:
             raise RadpostError(OWN_KEY_UNUSABLE)
         return next((key for key in self.own if self._usable("s", key)), self.own[0])
 
-    def recipient(self, partner: str) -> str:
+    def recipient(self, partner: str, wanted: str = "") -> str:
         """Return the key to encrypt to for a partner: the one confirmed last of those usable now.
+
+        ``wanted``: the key ID or fingerprint of another that the partner asks for, if that is confirmed, too.
 
         Raises:
             RadpostError: NO_USABLE_KEY.
@@ -51,6 +53,9 @@ class Ring:
         keys = self.by_partner.get(partner, ())
         if not keys:
             raise RadpostError(NO_USABLE_KEY, f"partner {partner}")
+        named = self.keyring.primary_of(wanted) if wanted else None
+        if named in keys and self._usable("e", named):
+            return named
         # if none is usable the engine refuses (fail closed, invariant 7)
         return next((key for key in reversed(keys) if self._usable("e", key)), keys[-1])
 

@@ -147,7 +147,8 @@ class Receipts:
     def _write(self, row: incoming_receipts.ReceiptRow) -> _Written:
         partner = self._site.partners.by_name(row.partner)
         mail = self._mail(row, partner)
-        path, stored = self._sealed(mail, partner) if partner.switches.receipt_signed else self._clear(mail)
+        seals = mail.request is not None or partner.switches.receipt_signed
+        path, stored = self._sealed(mail, partner) if seals else self._clear(mail)
         return _Written(row, partner, mail.message_id, path, stored)
 
     def _commit(self, written: Sequence[_Written]) -> None:
@@ -198,6 +199,7 @@ class Receipts:
             arrival = incoming_mails.get_arrival(connection, row.arrival_id)
             found = incoming_mails.reported_objects(connection, row.arrival_id)
         assert arrival is not None, "a receipt is removed with its arrival"
+        inside = partner.switches.receipt_mechanism != "1"
         reason = TABLE.get(row.code) if row.code is not None else None
         failed = ";deleted" in row.disposition
         details = None
@@ -231,6 +233,7 @@ class Receipts:
             code=f"{reason.code} {reason.name}" if reason else "",
             boundaries=(_boundary(), _boundary(), _boundary()),
             details=details,
+            request=letters.read_request(arrival.receipt_request) if inside else None,
         )
 
     def _clear(self, mail: letters.ReceiptMail) -> tuple[Path, Stored]:
@@ -239,6 +242,7 @@ class Receipts:
             return writer.finish()
 
     def _sealed(self, mail: letters.ReceiptMail, partner: Partner) -> tuple[Path, Stored]:
+        key_id = mail.request.key_id if mail.request is not None else ""
         ring = self._site.keys.ring()
         envelope = letters.sealed_envelope(mail)
         with self._site.spool.writer() as writer:
@@ -246,7 +250,7 @@ class Receipts:
             ring.engine.seal(
                 letters.sealed_inner(mail),
                 cast("BinaryIO", writer),
-                recipients=[ring.recipient(partner.name)],
+                recipients=[ring.recipient(partner.name, key_id)],
                 signer=ring.signer(),
                 compress=Compression.ZIP,
             )

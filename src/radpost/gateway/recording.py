@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
+from radpost.agit.receipts import write_request
 from radpost.agit.survey import MailKind
 from radpost.errors import UNKNOWN_SENDER, Reason
 from radpost.gateway import machines
@@ -154,6 +155,7 @@ class Recorder:
             "set_part": set_info.part if set_info else None,
             "set_total": set_info.total if set_info else None,
             "detail": judged.rest(),
+            "receipt_request": write_request(judged.request),
         }
         if judged.receipt_to:
             values["receipt_to"] = judged.receipt_to

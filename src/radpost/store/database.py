@@ -17,7 +17,7 @@ from sqlalchemy.pool import QueuePool
 from radpost.errors import DISK_FULL, STORE_UNUSABLE, RadpostError
 from radpost.store import rows
 
-HEAD: Final = "0001"
+HEAD: Final = "0002"
 """The migration that this code needs."""
 
 BUSY_TIMEOUT_SECONDS: Final = 30

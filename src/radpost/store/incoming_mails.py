@@ -42,6 +42,8 @@ class ArrivalRow(rows.Row, frozen=True):
     detail: str
     opened_at: float | None
     ended_at: float | None
+    receipt_request: str
+    """JSON: what was asked for inside the encryption (`agit.contents.InnerRequest`), or empty."""
 
 
 class IncomingObjectRow(rows.Row, frozen=True):

@@ -288,6 +288,7 @@ arrival = Table(
     Column("detail", String, nullable=False, default=""),
     Column("opened_at", Float),
     Column("ended_at", Float),
+    Column("receipt_request", String, nullable=False, default="", server_default=""),
     Index(None, "state", "due_at"),
     Index(None, "partner", "set_id"),
     Index(None, "from_address", "fragment_id"),

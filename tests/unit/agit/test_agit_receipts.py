@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from radpost.agit import names
+from radpost.agit.contents import InnerRequest
 from radpost.agit.opening import open_mail
 from radpost.agit.receipts import (
     Details,
@@ -17,8 +18,10 @@ from radpost.agit.receipts import (
     ReceiptMail,
     clear_mail,
     read_details,
+    read_request,
     sealed_envelope,
     sealed_inner,
+    write_request,
 )
 from radpost.agit.survey import MailKind, survey
 from radpost.errors import TAMPERED, RadpostError
@@ -238,3 +241,42 @@ def test_details_that_cannot_be_read_are_none() -> None:
         assert read_details(data) is None
     newer = b'{"original_message_id": "<a@b>", "version": 9, "more": true}'
     assert read_details(newer) == Details(original_message_id="<a@b>", version=9)
+
+
+ASKED = InnerRequest("radiology@partner.example", MESSAGE_ID, "0123456789ABCDEF")
+
+
+def test_a_receipt_that_was_asked_for_inside_is_marked_inside() -> None:
+    mail = replace(RECEIPT, request=ASKED)
+    inner = by_email(b"".join(bytes(chunk) for chunk in sealed_inner(mail)))
+    assert inner[names.ORIGINAL_CONTENT_ID] == MESSAGE_ID
+    assert inner[names.REPORT] == mail.disposition
+    assert notification(inner)["Original-Message-ID"] == MESSAGE_ID, "it is the report of mechanism 1"
+    assert b"X-TELEMEDICINE" not in sealed_envelope(mail).head
+    nameless = by_email(
+        b"".join(map(bytes, sealed_inner(replace(mail, request=InnerRequest("a@b.example")))))
+    )
+    assert names.ORIGINAL_CONTENT_ID not in nameless
+    assert names.REPORT in nameless
+
+
+def test_a_request_is_kept_as_it_came() -> None:
+    assert read_request(write_request(ASKED)) == ASKED
+    assert write_request(None) == ""
+    assert read_request("") is None
+
+
+@pytest.mark.peer("gnupg")
+def test_a_receipt_may_name_the_mail_by_its_content_id_alone(world: Correspondents, tmp_path: Path) -> None:
+    entity = b"".join(bytes(chunk) for chunk in sealed_inner(replace(RECEIPT, request=ASKED, details=None)))
+    line = f"Original-Message-ID: {MESSAGE_ID}\r\n".encode()
+    assert line in entity
+    for given, found in (
+        (entity.replace(line, b""), MESSAGE_ID),
+        (entity.replace(f"CONTENT-ID: {MESSAGE_ID}".encode(), b"CONTENT-ID: <other@x.example>"), MESSAGE_ID),
+        (entity.replace(line, b"").replace(b"ORIGINAL-CONTENT-ID", b"ORIGINAL-CONTENT"), None),
+    ):
+        mail = seal_entity(given, world.theirs, world.clinic, world.partner, message_id=RECEIPT.message_id)
+        with open_mail(survey(mail), mail, world.engine, temp=tmp_path, limits=Limits()) as content:
+            (report,) = content.reports
+            assert report.mdn.original_message_id == found

@@ -1,16 +1,22 @@
 """Receipts: what a report may say about an object, and what it may not (DESIGN 1, 4 "Receipts")."""
 
+import email
+import email.policy
+import io
 import json
+from email.message import EmailMessage
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from radpost.errors import BOUNCED, NO_USABLE_KEY
 from radpost.gateway.partners import RADPOST_PEER, Switches
+from radpost.openpgp.values import Limits
 from radpost.store import incoming_receipts, outgoing_mails
 from radpost.store import partners as partner_statements
 from radpost.testing.forgery import plain_receipt
 from radpost.testing.house import House, Pair
+from radpost.words import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -178,3 +184,51 @@ def test_a_receipt_of_ours_that_comes_back_is_noted_and_alarms(
         assert [item.state for item in incoming_receipts.receipts_of(connection, row.id)] == ["failed"]
     assert [code for code, _ in pair.b.alarms()] == [BOUNCED.code]
     assert pair.b.answer() == []
+
+
+# --- mechanism 2: asked for and answered inside the encryption (experimental) -------------------------------
+
+
+def inside(house: House, mail: bytes) -> EmailMessage:
+    """Return the entity that was sealed for a house, as a mail program shows it."""
+    armor = mail[mail.index(b"-----BEGIN PGP MESSAGE-----") : mail.index(b"-----END PGP MESSAGE-----") + 27]
+    ring = house.site.keys.ring()
+    opened = ring.engine.open(io.BytesIO(armor), temp=house.site.spool.tmp, limits=Limits())
+    assert opened.signature.verdict is Verdict.GOOD
+    with opened.plaintext as plaintext:
+        found = email.message_from_bytes(bytes(plaintext.view()[:]), policy=email.policy.SMTP)
+    assert isinstance(found, EmailMessage)
+    return found
+
+
+@pytest.mark.parametrize("mechanism", ["2", "both"])
+def test_a_receipt_inside_the_encryption(
+    make_pair: "Callable[..., Pair]", study: "Callable[..., list[Path]]", mechanism: Any
+) -> None:
+    pair = make_pair(switches=Switches(receipt_mechanism=mechanism))
+    (mail,) = pair.send(study(1))
+    assert (b"Disposition-Notification-To" in mail) == (mechanism == "both")
+    asked = inside(pair.b, mail)
+    pair.b.take(mail)
+    (receipt,) = pair.b.answer()
+    assert b"multipart/report" not in receipt
+    assert b"X-TELEMEDICINE" not in receipt
+    answer = inside(pair.a, receipt)
+    assert answer["X-TELEMEDICINE-ORIGINAL-CONTENT-ID"] == asked["Content-ID"] == asked["Message-ID"]
+    assert answer["X-TELEMEDICINE-REPORT"].endswith(";displayed")
+    assert pair.b.answer() == [], "one receipt for a mail, however it was asked for"
+    pair.a.take(receipt)
+    assert [job.state for job in pair.a.transmissions()] == ["confirmed"]
+
+
+def test_who_does_not_agree_on_it_answers_by_mechanism_1(
+    make_pair: "Callable[..., Pair]", study: "Callable[..., list[Path]]"
+) -> None:
+    pair = make_pair(switches=Switches(receipt_mechanism="2"))
+    pair.b.knows(pair.a, switches=Switches(), key=False)
+    (mail,) = pair.send(study(1))
+    pair.b.take(mail)
+    (receipt,) = pair.b.answer()
+    assert b"multipart/report" in receipt
+    pair.a.take(receipt)
+    assert [job.state for job in pair.a.transmissions()] == ["confirmed (unsigned)"]

@@ -16,6 +16,7 @@ import pydicom
 import pytest
 from pydicom.fileset import FileSet
 
+import radpost
 from radpost.agit.opening import open_mail
 from radpost.agit.survey import survey
 from radpost.errors import (
@@ -33,7 +34,7 @@ from radpost.errors import (
 )
 from radpost.mails.keyfiles import as_files
 from radpost.mails.keys import OfflineKeys, offline_keys
-from radpost.mails.packing import Packed, writing_of
+from radpost.mails.packing import Packed, pack, writing_of
 from radpost.openpgp.values import Limits
 from radpost.testing.calling import call
 from radpost.testing.parcels import PASSPHRASE, RECIPIENT, SENDER, Parties, mails, packed
@@ -228,6 +229,47 @@ def test_inv8_memory_does_not_grow_with_an_object(parties: Parties, tmp_path: Pa
         tracemalloc.stop()
     assert len(result.mails[0].files) > 6
     assert peak < 24 << 20, "half of the object"
+
+
+# --- the other commands on what this one writes ---------------------------------------------------------
+
+
+ALL_WAYS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("agit-1.1", {}),
+    ("agit-1.5", {"max_mail_size": 100_000}),
+    ("agit-1.5", {"objects_per_mail": 100, "receipt_mechanism": "both", "study_uid_outside": True}),
+    ("agit-1.5", {"sign": False, "compression": "never"}),
+)
+
+
+@pytest.mark.parametrize(("dialect", "switches"), ALL_WAYS)
+def test_inv3_open_gives_back_what_pack_took(
+    parties: Parties, study: Path, tmp_path: Path, dialect: Any, switches: dict[str, Any]
+) -> None:
+    packed(parties, [study], tmp_path / "mails", dialect=dialect, switches=switches)
+    found = radpost.open_mails(
+        [tmp_path / "mails"], secrets=[parties.theirs], certs=[parties.ours], out=tmp_path / "out"
+    )
+    assert [(one.status.value, one.warnings) for one in found.results] == [("ok", ())] * len(found.results)
+    assert {hashlib.sha256(path.read_bytes()).hexdigest() for path in (tmp_path / "out").iterdir()} == {
+        hashlib.sha256(path.read_bytes()).hexdigest() for path in study.iterdir()
+    }
+    assert radpost.pack is pack
+
+
+@pytest.mark.parametrize(("dialect", "switches"), ALL_WAYS)
+def test_our_own_mails_break_and_bend_no_rule(
+    parties: Parties, study: Path, tmp_path: Path, dialect: Any, switches: dict[str, Any]
+) -> None:
+    packed(parties, [study], tmp_path / "mails", dialect=dialect, switches=switches)
+    said = call("check", tmp_path / "mails", "--secret", parties.theirs, "--certs", parties.ours, "--json")
+    assert said.code == 0
+    for one in said.json["mails"]:
+        assert one["rules"]["broken"] == []
+        # 1.1r 4: compression should be used; a person has switched it off
+        assert set(one["rules"]["bent"]) <= ({"agit-4-compressed"} if "compression" in switches else set())
+        assert len(one["rules"]["kept"]) > 30
+        assert one["sealed"] == [] or one["sealed"][0]["opened"]
 
 
 # --- what goes wrong ------------------------------------------------------------------------------------
