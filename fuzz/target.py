@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from random import Random
 from typing import Final
+from zlib import crc32
 
 Blind = Callable[[bytes, int], bytes]
 """A mutation that knows nothing of the structure: of some bytes, to at most so many."""
@@ -36,6 +37,11 @@ class Target:
     max_len: int = 1 << 13
     seconds: float = 2.0
     """What one input may take of the processor, with the burden of instrumentation."""
+
+
+def sampled(data: bytes, one_in: int = 8) -> bool:
+    """Tell whether a dear check is made for an input: for some of them, and for the same always."""
+    return crc32(data) % one_in == 0
 
 
 def bounded(target: Target) -> Callable[[bytes], None]:

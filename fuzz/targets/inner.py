@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 from fuzz.mutation import mail_mutator
 from fuzz.seeds import MAILS, RECEIPT, SIGNED, reference_mails
-from fuzz.target import Target
+from fuzz.target import Target, sampled
 from radpost.agit.contents import Content
 from radpost.agit.letter import inner_chunks, outer_envelope
 from radpost.agit.opening import MAX_OBJECTS, open_mail, studies
@@ -91,7 +91,8 @@ def outside() -> Survey:
 def check(data: bytes) -> None:
     """Read the input as the content of a sealed mail, and as a mail of its own."""
     covered = opened(outside(), OUTER, data)
-    assert covered == opened(outside(), OUTER, data), "reading is deterministic"
+    if sampled(data):
+        assert covered == opened(outside(), OUTER, data), "reading is deterministic"
     for encrypted in covered or ():
         assert encrypted, "all of it was within the encryption"
     try:
@@ -144,6 +145,7 @@ def consistent(found: Survey) -> None:
 TARGET = Target(
     name="inner",
     rooms=("radpost.agit", "radpost.mime"),
+    max_len=1 << 12,
     check=check,
     seeds=lambda: (
         INNER,

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from fuzz.mutation import mail_mutator
 from fuzz.seeds import MAILS, reference_mails
-from fuzz.target import Target
+from fuzz.target import Target, sampled
 from radpost.errors import RadpostError
 from radpost.mime.folding import parameters
 from radpost.mime.pgp import data, find_openpgp, signed_data
@@ -22,7 +22,8 @@ def check(mail: bytes) -> None:
     except RadpostError as error:
         assert_same_refusal(mail, error)
         return
-    assert root == parse(memoryview(mail), LIMITS), "reading is deterministic, whatever the buffer is"
+    if sampled(mail):
+        assert root == parse(memoryview(mail), LIMITS), "reading is deterministic, whatever the buffer is"
     assert not mail[: root.start].strip(b" \t\r\n"), "nothing but blank lines is skipped"
     assert root.body_end == len(mail)
     entities = list(root.walk())
