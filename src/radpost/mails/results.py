@@ -10,6 +10,7 @@ from radpost.errors import RadpostError, Reason
 from radpost.mime.dsn import Dsn
 from radpost.mime.mdn import Mdn
 from radpost.transfer import receipt as meanings
+from radpost.words import Verdict
 
 Language = Literal["en", "de"]
 
@@ -215,7 +216,7 @@ class Result:
             "sender": self.sender or None,
             "message_id": self.message_id or None,
             "encrypted": self.encrypted,
-            "signature": _plain(self.signature),
+            "signature": _plain(self.signature or SignatureView(Verdict.NONE.value)),
             "set": _plain(self.set),
             "missing": list(self.missing),
             "warnings": list(self.warnings),

@@ -397,6 +397,14 @@ def test_a_letter_without_data_is_left_alone(bench: Bench) -> None:
     assert bench.one(sealed).status is Status.IGNORED
 
 
+def test_json_has_a_verdict_in_every_result(tmp_path: Path) -> None:
+    """Programs need not ask whether there is one: of what was not opened nothing is proven."""
+    path = tmp_path / "garbage.eml"
+    path.write_bytes(b"Content-Type: multipart/encrypted\r\n\r\n\xff\x00")
+    (result,) = open_mails([path]).to_json()["results"]
+    assert (result["status"], result["signature"]) == ("error", {"verdict": "none", "fingerprint": None})
+
+
 @pytest.mark.parametrize("verdict", list(Verdict), ids=lambda verdict: verdict.value)
 def test_every_verdict_has_a_sentence_in_both_languages(verdict: Verdict) -> None:
     english, german = VERDICT[verdict.value]

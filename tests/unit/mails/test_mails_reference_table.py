@@ -76,7 +76,8 @@ def outcome(results: Sequence[dict[str, Any]]) -> str:
 
 
 def signatures(results: Sequence[dict[str, Any]]) -> str:
-    return ", ".join(sorted({result["signature"]["verdict"] for result in results if result["signature"]}))
+    looked = [one for one in results if one["status"] not in {"error", "pending", "ignored", "bounce"}]
+    return ", ".join(sorted({one["signature"]["verdict"] for one in looked}))
 
 
 def page() -> str:
