@@ -14,8 +14,8 @@ from typing import Final
 
 from fuzz.target import Target, bounded
 
-NAMES: Final = ("mime", "sets", "partial", "mdn", "dsn", "inner", "dicom")
-ROOMS: Final = ("radpost.mime", "radpost.agit", "radpost.dicom")
+NAMES: Final = ("mime", "sets", "partial", "mdn", "dsn", "inner", "dicom", "cms")
+ROOMS: Final = ("radpost.mime", "radpost.agit", "radpost.dicom", "radpost.smime")
 CORPUS: Final = Path(__file__).resolve().parent.parent / "tests/fuzzing/corpus"
 _STAT: Final = re.compile(r"stat::(\w+):\s+(\d+)")
 _LAST: Final = re.compile(r"cov: (\d+) ft: (\d+) corp: (\d+)/(\S+)")

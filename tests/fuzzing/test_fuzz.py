@@ -21,6 +21,7 @@ EXECUTIONS = {
     "dsn": 12_000,
     "inner": 1_500,
     "dicom": 6_000,
+    "cms": 6_000,
 }
 """Inputs of the short run: five to ten seconds each."""
 

@@ -25,7 +25,11 @@ GENERALIZED_TIME: Final = 0x18
 CONSTRUCTED: Final = 0x20
 
 MAX_DEPTH: Final = 32
-"""Nesting of indefinite lengths, of pieces of a string, and of what is encoded again."""
+"""Nesting of indefinite lengths, and of what is encoded again."""
+MAX_COUNT: Final = 1 << 18
+"""Values side by side, and values that are stepped over to find an end: programs write pieces of 1,000 octets
+and more, and a message of nothing but headers must not take minutes."""
+MAX_PIECES_DEPTH: Final = 8
 MAX_SMALL: Final = 1 << 20
 """Largest value that is copied out whole: names, keys, attributes; content is read in pieces."""
 
@@ -38,6 +42,11 @@ def context(number: int, *, constructed: bool = True) -> int:
 def malformed(what: str) -> RadpostError:
     """Return the error for data that are not what they must be."""
     return RadpostError(SMIME_MALFORMED, what)
+
+
+def too_many() -> RadpostError:
+    """Return the error for a message of more values than any program writes."""
+    return RadpostError(RESOURCE_LIMIT, "S/MIME data in too many pieces")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +81,13 @@ class Element:
         if not self.is_constructed:
             raise malformed("a simple value where a structure must stand")
         at = self.body
-        while at < self.end:
+        for _ in range(MAX_COUNT):
+            if at >= self.end:
+                return
             child = read(self.data, at, self.end)
             yield child
             at = child.stop
+        raise too_many()
 
     def fields(self) -> "Fields":
         """Return a reader of the values inside."""
@@ -221,7 +233,7 @@ def _header(data: memoryview, at: int, bound: int, *, outermost: bool) -> tuple[
 def _end_of_contents(data: memoryview, at: int, bound: int, *, outermost: bool) -> int:
     """Find where a value of indefinite length ends (X.690 8.1.5), by stepping over what is inside."""
     depth = 1
-    while True:
+    for _ in range(MAX_COUNT):
         if bound - at < 2:
             raise _too_long(outermost=outermost)
         tag, body, length = _header(data, at, bound, outermost=outermost)
@@ -239,6 +251,7 @@ def _end_of_contents(data: memoryview, at: int, bound: int, *, outermost: bool) 
             raise _too_long(outermost=outermost)
         else:
             at = body + length
+    raise too_many()
 
 
 def _pieces(element: Element) -> Iterator[memoryview]:
@@ -255,7 +268,7 @@ def _pieces(element: Element) -> Iterator[memoryview]:
         else:
             if not outer:
                 piece.expect(OCTET_STRING | CONSTRUCTED)
-            if len(stack) > MAX_DEPTH:
+            if len(stack) > MAX_PIECES_DEPTH:
                 raise RadpostError(RESOURCE_LIMIT, "S/MIME data nested too deep")
             stack.append(piece.children())
         outer = False

@@ -86,6 +86,12 @@ def test_inv8_depth_is_bounded_where_pieces_lie_in_pieces() -> None:
         to_der(parse(encode(SEQUENCE, data)))
 
 
+@pytest.mark.parametrize("head", [b"\x24\x80", b"\x24\x84\x00\x10\x00\x00"], ids=["indefinite", "definite"])
+def test_inv8_a_message_of_nothing_but_headers_is_given_up(head: bytes) -> None:
+    with pytest.raises(RadpostError, match="resource-limit"):
+        list(parse(head + b"\x04\0" * (1 << 19) + b"\0\0").octets())
+
+
 def test_inv8_what_is_copied_out_is_bounded() -> None:
     large = parse(encode(OCTET_STRING, bytes(2 << 20)))
     assert sum(len(piece) for piece in large.octets()) == 2 << 20
