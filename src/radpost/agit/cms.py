@@ -51,6 +51,8 @@ class Layer:
     proven: bool
     """False if a cipher without integrity gave the content: anybody may have changed it."""
     warnings: tuple[str, ...] = ()
+    addresses: frozenset[str] = frozenset()
+    """Whom the certificate of a good signature names, in lower case."""
 
 
 def unwrap(payload: cms.Payload, buffer: Buffer, keys: Smime, *, legacy: bool) -> Layer | None:
@@ -71,6 +73,7 @@ def unwrap(payload: cms.Payload, buffer: Buffer, keys: Smime, *, legacy: bool) -
             encrypted=False,
             proven=True,
             warnings=_remarks(verified.signature),
+            addresses=_addresses(verified.signature),
         )
     if payload.kind is cms.Kind.COMPRESSED:
         raise RadpostError(SMIME_UNSUPPORTED, "compressed data")
@@ -97,6 +100,7 @@ def verified(signed: Signed, buffer: Buffer, keys: Smime) -> Layer:
         encrypted=False,
         proven=True,
         warnings=_remarks(found),
+        addresses=_addresses(found),
     )
 
 
@@ -128,6 +132,12 @@ def _remarks(signature: smime.Signature) -> tuple[str, ...]:
     if signature.verdict is Verdict.WEAK_DIGEST:
         return (f"{signature.digest}-digest",)
     return (f"signature-problem:{signature.problem}",) if signature.problem else ()
+
+
+def _addresses(signature: smime.Signature) -> frozenset[str]:
+    if signature.verdict is not Verdict.GOOD or signature.certificate is None:
+        return frozenset()
+    return frozenset(address.lower() for address in signature.certificate.emails)
 
 
 def _message(payload: cms.Payload, buffer: Buffer, limit: int) -> bytearray:

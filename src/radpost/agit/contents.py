@@ -126,6 +126,8 @@ class Content:
     inner: Headers | None = None
     """The header inside the (first) sealed part, to be compared with the outside (DESIGN 4 "Binding")."""
     set_info: SetInfo | None = None
+    signers: list[frozenset[str]] = field(default_factory=list)
+    """Addresses that the certificates of good S/MIME signatures are for, one entry for each signature."""
     receipt_to: str = ""
     request: InnerRequest | None = None
     _plaintexts: list[Plaintext] = field(default_factory=list)
@@ -153,6 +155,10 @@ class Content:
         return any(part.cover.unproven for part in self.parts) or any(
             report.cover.unproven for report in self.reports
         )
+
+    def is_signed_for(self, address: str) -> bool:
+        """Whether no certificate speaks against a sender: one names it, or none has any (RFC 8550 3)."""
+        return not self.signers or any(address.lower() in one for one in self.signers)
 
     def warn(self, *warnings: str) -> None:
         """Note what the administrator may want to know; once."""

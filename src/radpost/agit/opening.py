@@ -247,7 +247,13 @@ class _Opener:
                 raise
             self.content.warn(f"unreadable-signature:{error.reason.name}")
             return cover
+        return self._covered(cover, layer)
+
+    def _covered(self, cover: Cover, layer: cms.Layer) -> Cover:
+        """Note what a layer of S/MIME says, and return the cover of what is below it."""
         self.content.warn(*layer.warnings)
+        if layer.addresses:
+            self.content.signers.append(layer.addresses)
         return cms.below(cover, layer)
 
     def _cms(self, payload: CmsPayload, tree: _Level, scope: _Scope) -> None:
@@ -263,8 +269,7 @@ class _Opener:
             return
         if layer is None:
             return
-        self.content.warn(*layer.warnings)
-        cover = cms.below(scope.cover, layer)
+        cover = self._covered(scope.cover, layer)
         self.covers.append(cover)
         below = _Scope(study_uid(payload.entity.headers) or scope.study, cover, scope.depth + 1)
         try:

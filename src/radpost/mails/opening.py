@@ -15,7 +15,7 @@ from radpost.agit.binding import contradictions
 from radpost.agit.contents import Content
 from radpost.agit.opening import open_mail, studies
 from radpost.agit.survey import MailKind, Survey, first_address, read_set, survey
-from radpost.errors import BINDING_MISMATCH, INTERNAL, NO_DATA, RadpostError
+from radpost.errors import BINDING_MISMATCH, INTERNAL, NO_DATA, WRONG_SIGNER, RadpostError
 from radpost.mails.joining import Joiner, Stuck, header_of
 from radpost.mails.keyfiles import as_files
 from radpost.mails.keys import OfflineKeys, offline_keys
@@ -174,7 +174,7 @@ class _Task:
             )
             try:
                 result = self._bound(result, outside, content)
-                self._check(content, signature)
+                result = self._check(result, content, signature)
                 result = self._taken(result, content)
             except RadpostError as error:
                 result = result.failed(error)
@@ -189,15 +189,24 @@ class _Task:
             raise RadpostError(BINDING_MISMATCH, found[0])
         return replace(result, warnings=(*result.warnings, *(f"binding-mismatch:{name}" for name in found)))
 
-    def _check(self, content: Content, signature: Signature) -> None:
+    def _check(self, result: Result, content: Content, signature: Signature) -> Result:
         """Apply the policy; an unsigned receipt is shown as one, a forged one is not (DESIGN invariant 7)."""
         # only who asks for everything gets what a cipher without integrity gave and nothing proves
         integrity = not content.unproven or self.policy is SignaturePolicy.IGNORE
         ruling = judge(self.policy, signature.verdict, integrity=integrity)
         if not isinstance(ruling, Quarantine):
-            return
+            return self._signed_by_sender(result, content)
         if content.parts or signature.verdict in {Verdict.BAD, Verdict.WRONG_SIGNER}:
             raise RadpostError(ruling.reason, f"signature: {signature.verdict.value}")
+        return result
+
+    def _signed_by_sender(self, result: Result, content: Content) -> Result:
+        """Compare the address in From with those of the certificates, which an authority vouches for."""
+        if content.is_signed_for(result.sender):
+            return result
+        if self.policy is not SignaturePolicy.IGNORE:
+            raise RadpostError(WRONG_SIGNER, "the certificate is for another address than From")
+        return replace(result, warnings=(*result.warnings, "signer-not-sender"))
 
     def _taken(self, result: Result, content: Content) -> Result:
         """Write the objects, and say what was found."""

@@ -113,6 +113,10 @@ REMARK: Final[dict[str, _Both]] = {
         "AES-CBC without a good signature: anybody may have changed the content; the sender must sign",
         "AES-CBC ohne gültige Signatur: jeder kann den Inhalt verändert haben; er muss signiert sein",
     ),
+    "signer-not-sender": (
+        "the certificate of the signature is for another address than the one in From; ask who sent the mail",
+        "das Zertifikat der Signatur gilt für eine andere Adresse als im From; fragen Sie, wer gesendet hat",
+    ),
     "signature-problem": ("why the signature is not good: {}", "warum die Signatur nicht gültig ist: {}"),
     "unopened": ("a sealed part was not opened: {}", "ein verschlüsselter Teil wurde nicht geöffnet: {}"),
     "binding-mismatch": (

@@ -27,11 +27,12 @@ from radpost.errors import (
     SMIME_MALFORMED,
     SMIME_UNSUPPORTED,
     TAMPERED,
+    WRONG_SIGNER,
     RadpostError,
 )
 from radpost.mails.results import Result, Status
 from radpost.testing.calling import call
-from radpost.testing.certificates import NOW, Issued, authority
+from radpost.testing.certificates import NOW, Issued, Wanted, authority
 from radpost.testing.cms import Signing, auth_enveloped, content_info, enveloped, recipient, signed
 
 CA = authority()
@@ -42,7 +43,7 @@ STRANGER = authority("Another CA").issue("stranger", ec.generate_private_key(ec.
 
 PDF = b"%PDF-1.4 findings " + bytes(range(256)) * 4
 HEAD = (
-    b"From: <gateway@praxis.example>\r\nTo: <dicom@klinik.example>\r\nMessage-ID: <1@praxis.example>\r\n"
+    b"From: <Sender@praxis.example>\r\nTo: <dicom@klinik.example>\r\nMessage-ID: <1@praxis.example>\r\n"
     b"MIME-Version: 1.0\r\n"
 )
 
@@ -249,6 +250,23 @@ def test_inv8_layers_have_an_end(desk: Desk) -> None:
         entity = gcm(entity)
     assert hashes(desk.open(entity)) == WANTED
     assert desk.open(gcm(entity)).reason is RESOURCE_LIMIT
+
+
+@pytest.mark.parametrize("entity", [gcm(opaque(part())), gcm(detached(part()))])
+def test_inv7_a_certificate_for_another_address_than_from(desk: Desk, entity: bytes) -> None:
+    head = HEAD.replace(b"Sender@", b"boss@")
+    shown = desk.open(entity, head=head)
+    assert (shown.status, verdict(shown), hashes(shown)) == (Status.OK, "good", WANTED)
+    assert "signer-not-sender" in shown.warnings
+    for policy in ("accept", "require"):
+        assert desk.open(entity, head=head, policy=policy).reason is WRONG_SIGNER
+        assert "signer-not-sender" not in desk.open(entity, policy=policy).warnings
+
+
+def test_a_certificate_without_address_speaks_against_nobody(desk: Desk) -> None:
+    silent = CA.issue("silent", ec.generate_private_key(ec.SECP256R1()), Wanted(email=""))
+    result = desk.open(gcm(opaque(part(), silent)), policy="require")
+    assert (result.status, hashes(result)) == (Status.OK, WANTED)
 
 
 def test_certificates_are_trusted_through_ca_only(desk: Desk) -> None:
