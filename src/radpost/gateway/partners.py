@@ -98,6 +98,11 @@ def refuse_contradictions(settings: Settings) -> None:
     """
     if refused := contradiction(settings.dialect, settings.switches):
         raise RadpostError(CONFIG_INVALID, refused)
+    if settings.switches.receipts_per_object and not settings.switches.receipt_signed:
+        raise RadpostError(
+            CONFIG_INVALID,
+            "receipts_per_object: the list travels in signed receipts only; set receipt_signed=true",
+        )
     if not settings.switches.teleradiology:
         return
     if settings.switches.clear:

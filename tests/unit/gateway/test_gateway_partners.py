@@ -99,6 +99,12 @@ def test_a_dialect_changes_what_depends_on_it_and_nothing_else() -> None:
     assert with_dialect(first, "agit-1.5") == field
 
 
+def test_a_list_of_objects_needs_a_signed_receipt() -> None:
+    refuse_contradictions(Settings(switches=Switches(receipts_per_object=True, receipt_signed=True)))
+    with pytest.raises(RadpostError, match="receipt_signed=true"):
+        refuse_contradictions(Settings(switches=Switches(receipts_per_object=True)))
+
+
 def test_what_a_dialect_cannot_write_is_refused() -> None:
     switches = Switches(receipt_mechanism="2")
     refuse_contradictions(Settings(dialect="agit-1.5", switches=switches))

@@ -232,3 +232,32 @@ def test_who_does_not_agree_on_it_answers_by_mechanism_1(
     assert b"multipart/report" in receipt
     pair.a.take(receipt)
     assert [job.state for job in pair.a.transmissions()] == ["confirmed (unsigned)"]
+
+
+@pytest.mark.parametrize(
+    ("switches", "sealed", "listed"),
+    [
+        (Switches(), False, False),
+        (Switches(receipt_signed=True), True, False),
+        (Switches(receipt_signed=True, receipts_per_object=True), True, True),
+    ],
+    ids=["plain", "receipt_signed", "receipts_per_object"],
+)
+def test_what_the_switches_change_in_a_receipt(
+    make_pair: "Callable[..., Pair]",
+    study: "Callable[..., list[Path]]",
+    switches: Switches,
+    *,
+    sealed: bool,
+    listed: bool,
+) -> None:
+    pair = make_pair(switches=switches)
+    (mail,) = pair.send(study(1))
+    pair.b.take(mail)
+    (receipt,) = pair.b.answer()
+    assert (b"multipart/encrypted" in receipt) == sealed
+    assert (b"Disposition: automatic-action" in receipt) == (not sealed)
+    if sealed:
+        types = [part.get_content_type() for part in inside(pair.a, receipt).walk()]
+        assert "message/disposition-notification" in types
+        assert ("application/vnd.radpost.receipt+json" in types) == listed
