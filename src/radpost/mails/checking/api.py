@@ -122,6 +122,7 @@ def _seals(layer: Layer, scene: Scene, tried: bool) -> Iterator[Sealed]:
         yield Sealed(
             at=one.at,
             recipients=tuple(item.keyid for item in one.recipients),
+            passwords=one.passwords,
             reason=reason if tried else None,
             detail=detail,
             opened=seal is not None,

@@ -84,6 +84,12 @@ def alphabet(layer: Layer) -> Hits:
 
     def test(pair: tuple[Outline, Armor]) -> list[Hit]:
         one, armor = pair
+        if armor.quoted is not None:
+            en, de = (
+                "quoted-printable that is not declared ('=3D')",
+                "nicht angegebenes quoted-printable ('=3D')",
+            )
+            return [_hit(one, armor.quoted, en, de)]
         if armor.junk is None:
             return []
         at, octet = armor.junk

@@ -36,12 +36,12 @@ class Claimed(Enum):
 
 _TEXTS: Final[dict[Claimed, tuple[str, str]]] = {
     Claimed.AGIT: (
-        "DICOM e-mail of @GIT 1.1r: OpenPGP in PGP/MIME",
-        "DICOM-E-Mail nach @GIT 1.1r: OpenPGP in PGP/MIME",
+        "a DICOM e-mail of @GIT 1.1r: OpenPGP in PGP/MIME",
+        "eine DICOM-E-Mail nach @GIT 1.1r: OpenPGP in PGP/MIME",
     ),
     Claimed.AGIT_FIELD: (
-        "DICOM e-mail of @GIT 1.1r with field practice after it (the dialect called agit-1.5 here)",
-        "DICOM-E-Mail nach @GIT 1.1r mit späterer Praxis (der Dialekt, der hier agit-1.5 heißt)",
+        "a DICOM e-mail of @GIT 1.1r with field practice after it (the dialect called agit-1.5 here)",
+        "eine DICOM-E-Mail nach @GIT 1.1r mit späterer Praxis (der Dialekt, der hier agit-1.5 heißt)",
     ),
     Claimed.FRAGMENT: (
         "a fragment of a mail (message/partial); give all fragments to see the mail",

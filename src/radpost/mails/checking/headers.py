@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from radpost.mails.checking.grammar import Field, named
+from radpost.mails.checking.grammar import Field, named, position
 from radpost.mails.checking.model import Hit, Hits, Layer, Rule, Scope, Severity, Words
 
 _MESSAGE_ID: Final = re.compile(r"<[^<>@\s\"(),:;\\]+@(?:[^<>@\s\"(),:;\\\[\]]+|\[[^\s\[\]\\]+\])>\Z")
@@ -36,6 +36,15 @@ def sender(layer: Layer) -> Hits:
     if not layer.root.headers.addresses("From"):
         return (Hit(found[0].at, "From holds no address", "From enthält keine Adresse", layer.root),)
     return ()
+
+
+def recipient(layer: Layer) -> Hits:
+    """The mail names to whom it is written."""
+    addresses = layer.root.headers.addresses("To") + layer.root.headers.addresses("Cc")
+    if addresses:
+        return ()
+    en, de = "neither To nor Cc holds an address", "weder To noch Cc enthält eine Adresse"
+    return (Hit(position(layer, layer.root, "To"), en, de, layer.root),)
 
 
 def date(layer: Layer) -> Hits:
@@ -104,6 +113,22 @@ RULES: Final = (
             "Ein Gateway kennt seine Partner an dieser Adresse: ohne sie gehört die Mail niemandem und"
             " bleibt in der Quarantäne.",
             "Schreiben Sie From mit dem Postfach, das der Partner für Sie eingetragen hat.",
+        ),
+        Scope.OUTSIDE,
+    ),
+    Rule(
+        "rfc5322-3.6.3-to", "RFC 5322", "3.6.3", Severity.LIGHT, recipient,
+        Words(
+            "The mail names its recipient in To.",
+            "A gateway cannot see whether the mail was meant for it; some refuse it, spam filters suspect"
+            " it.",
+            "Write To with the mailbox of the partner, one mail per partner.",
+        ),
+        Words(
+            "Die Mail nennt in To ihren Empfänger.",
+            "Ein Gateway sieht nicht, ob die Mail für es bestimmt war; manche lehnen sie ab, Filter"
+            " verdächtigen sie.",
+            "Schreiben Sie To mit dem Postfach des Partners, eine Mail je Partner.",
         ),
         Scope.OUTSIDE,
     ),

@@ -26,6 +26,10 @@ def line_ends(layer: Layer) -> Hits:
     if whole:
         en = f"every line ends in LF alone ({counts}); perhaps the mail was only stored like this"
         de = f"jede Zeile endet mit LF allein ({counts}); vielleicht wurde die Mail nur so gespeichert"
+    elif b"\r\r\n" in layer.buffer:
+        count = layer.buffer.count(b"\r\r\n")
+        en = f"{count} lines end in CR CR LF: LF was turned into CR LF twice"
+        de = f"{count} Zeilen enden mit CR CR LF: LF wurde zweimal in CR LF verwandelt"
     else:
         en = f"line ends are mixed: {counts} stand alone between CRLF"
         de = f"gemischte Zeilenenden: {counts} stehen allein zwischen CRLF"

@@ -21,6 +21,8 @@ _END: Final = re.compile(rb"^[ \t]*-----END PGP ([A-Z0-9 ,/]{1,40})-----", re.MU
 _LINE: Final = re.compile(rb"([^\r\n]*)(\r*\n|\r|\Z)")
 _CRC: Final = re.compile(rb"=[A-Za-z0-9+/]{4}\s*\Z")
 _JUNK: Final = re.compile(rb"[^A-Za-z0-9+/= \t]")
+_QUOTED: Final = re.compile(rb"=3D(?![A-Za-z0-9+/]{2}\s*\Z)|=(?=\r?\n[A-Za-z0-9+/]{4})")
+_TEXT: Final = re.compile(rb"[^\s\xef\xbb\xbf]")
 _HEADER: Final = re.compile(rb"[A-Za-z][A-Za-z0-9-]*: ")
 _MAX_PACKETS: Final = 300
 _DATA: Final = frozenset({packets.SED, packets.SEIPD, packets.AEAD})
@@ -41,6 +43,10 @@ class Armor:
     longest: int
     junk: tuple[int, int] | None
     """Place and value of the first octet that is no base64."""
+    quoted: int | None
+    """Where ``=3D`` or a soft line break stands: quoted-printable that was not undone (RFC 2045 6.7)."""
+    beside: int | None
+    """Where other text than the block begins, before or behind it."""
     crc: bool
     end: str
     """What the last line closes; empty if there is none."""
@@ -128,6 +134,7 @@ def _armor(raw: bytes, begin: int, kind: str) -> Armor:
     lines = raw[at:stop].splitlines()
     last = next((text for text in reversed(lines) if text.strip()), b"")
     crc = _CRC.match(last) is not None
+    quoted = _QUOTED.search(raw, at, stop)
     junk = _JUNK.search(raw[at:stop].translate(bytes.maketrans(b"\r\n", b"  ")))
     return Armor(
         kind=kind,
@@ -137,10 +144,23 @@ def _armor(raw: bytes, begin: int, kind: str) -> Armor:
         body=at,
         longest=max((len(text) for text in lines), default=0),
         junk=None if junk is None else (at + junk.start(), raw[at + junk.start()]),
+        quoted=None if quoted is None else quoted.start(),
+        beside=_beside(raw, begin, closing),
         crc=crc,
         end="" if closing is None else closing[1].decode("ascii"),
         end_at=stop,
     )
+
+
+def _beside(raw: bytes, begin: int, closing: re.Match[bytes] | None) -> int | None:
+    """Return where text stands that is not of the block."""
+    before = _TEXT.search(raw, 0, begin)
+    if before is not None:
+        return before.start()
+    if closing is None:
+        return None
+    behind = _TEXT.search(raw, raw.find(b"-----", closing.end(1)) + 5)
+    return None if behind is None else behind.start()
 
 
 def _next(raw: bytes, at: int) -> int:

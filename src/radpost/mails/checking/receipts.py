@@ -70,6 +70,19 @@ def request(layer: Layer) -> Hits:
     return out
 
 
+def request_address(layer: Layer) -> Hits:
+    """A receipt is asked for at the sender's own address."""
+    found = named(layer, layer.root, names.DISPOSITION_NOTIFICATION_TO)
+    wanted = {one.lower() for one in layer.root.headers.addresses(names.DISPOSITION_NOTIFICATION_TO)}
+    sender = {one.lower() for one in layer.root.headers.addresses("From")}
+    if not found or not wanted or not sender:
+        return None
+    if wanted <= sender:
+        return ()
+    en, de = "another address than that of From", "eine andere Adresse als die in From"
+    return (Hit(found[0].at, en, de, layer.root),)
+
+
 def no_request(layer: Layer) -> Hits:
     """A receipt asks for no receipt."""
     if not receipts(layer):
@@ -254,6 +267,24 @@ RULES: Final = (
             "Disposition-Notification-To steht einmal und nennt eine Adresse.",
             "Es kommt keine Bestätigung, oder sie geht an andere; die Sendung bleibt für immer offen.",
             "Schreiben Sie die Adresse aus From: Empfänger bestätigen nur an Adressen bekannter Partner.",
+        ),
+        Scope.OUTSIDE,
+    ),
+    Rule(
+        "rfc8098-2.1-own-address", "RFC 8098", "2.1", Severity.LIGHT, request_address,
+        Words(
+            "The receipt is asked for at the address that sends the mail.",
+            "RFC 8098 forbids an automatic receipt to another address than the return path: many receivers"
+            " send none, gateways send it only to addresses of known partners.",
+            "Write the address of From into Disposition-Notification-To, and send with it as the envelope"
+            " sender.",
+        ),
+        Words(
+            "Die Empfangsbestätigung wird an die Adresse verlangt, die die Mail sendet.",
+            "RFC 8098 verbietet automatische Bestätigungen an andere Adressen als den Rückweg: viele"
+            " Empfänger senden keine, Gateways nur an Adressen bekannter Partner.",
+            "Schreiben Sie die Adresse aus From in Disposition-Notification-To, und senden Sie mit ihr als"
+            " Umschlagabsender.",
         ),
         Scope.OUTSIDE,
     ),

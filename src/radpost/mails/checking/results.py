@@ -18,6 +18,8 @@ class Sealed:
     at: int
     recipients: tuple[str, ...]
     """Key IDs, upper hex; sixteen zeros where the sender hid them (RFC 4880 5.1)."""
+    passwords: int
+    """Session keys by passphrase (RFC 4880 5.3)."""
     reason: Reason | None
     """Why it did not open; None if it did, or if no key was given."""
     detail: str

@@ -122,11 +122,32 @@ def armored(layer: Layer) -> Hits:
         if one.armor is not None:
             return []
         seen = f"{one.size} bytes, {shown(one.payload.entity.encoding)}"
-        en = f"binary OpenPGP data ({seen})"
-        return [Hit(one.at, en, f"binäre OpenPGP-Daten ({seen})", one.payload.entity)]
+        en, de = f"binary OpenPGP data ({seen})", f"binäre OpenPGP-Daten ({seen})"
+        if one.broken:
+            en, de = (
+                f"no '-----BEGIN PGP MESSAGE-----' ({seen})",
+                f"kein '-----BEGIN PGP MESSAGE-----' ({seen})",
+            )
+        return [Hit(one.at, en, de, one.payload.entity)]
 
     kinds = (Kind.PGP_MIME, Kind.INLINE)
     return each((n for n, one in enumerate(layer.seals) if one.payload.kind in kinds and one.size), test)
+
+
+def alone(layer: Layer) -> Hits:
+    """The data part of PGP/MIME holds the armored message and nothing else."""
+
+    def test(index: int) -> list[Hit]:
+        one = layer.seals[index]
+        if one.armor is None or one.armor.beside is None:
+            return []
+        behind = one.armor.beside > one.armor.begin
+        en = f"other text {'behind' if behind else 'before'} the armored message"
+        de = f"anderer Text {'hinter' if behind else 'vor'} der Nachricht als Armor"
+        return [Hit(one.at + one.armor.beside, en, de, one.payload.entity)]
+
+    mine = (n for n, one in enumerate(layer.seals) if one.payload.kind is Kind.PGP_MIME and one.armor)
+    return each(mine, test)
 
 
 RULES: Final = (
@@ -215,6 +236,23 @@ RULES: Final = (
             " entschlüsselt.",
             "Schreiben Sie multipart/encrypted. Tut Ihr Produkt das, hat ein Mailserver (Exchange ist dafür"
             " bekannt) oder ein Filter die Mail umgeschrieben: nehmen Sie diesen Verkehr davon aus.",
+        ),
+    ),
+    Rule(
+        "rfc3156-4-alone", "RFC 3156", "4", Severity.LIGHT, alone,
+        Words(
+            "The data part of PGP/MIME holds the armored message and nothing else.",
+            "OpenPGP programs skip the text, strict gateways refuse the part. A footer shows that something"
+            " on the way rewrites mails, which makes signatures of multipart/signed bad.",
+            "Write nothing before BEGIN and behind END; exempt these mails from content filters that add"
+            " footers.",
+        ),
+        Words(
+            "Der Datenteil von PGP/MIME enthält die Nachricht als Armor und sonst nichts.",
+            "OpenPGP-Programme übergehen den Text, strenge Gateways lehnen den Teil ab. Eine Fußzeile zeigt,"
+            " dass unterwegs etwas Mails umschreibt; das macht Signaturen von multipart/signed ungültig.",
+            "Schreiben Sie nichts vor BEGIN und hinter END; nehmen Sie diese Mails von Filtern aus, die"
+            " Fußzeilen anfügen.",
         ),
     ),
     Rule(

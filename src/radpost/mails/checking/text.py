@@ -44,6 +44,10 @@ _PHRASES: Final[dict[str, tuple[str, str]]] = {
         "Encrypted to {}. Opened: {}, integrity {}, signature {}.",
         "Verschlüsselt an {}. Geöffnet: {}, Integrität {}, Signatur {}.",
     ),
+    "nothing-read": (
+        "No OpenPGP message can be read where one should be.",
+        "Wo eine OpenPGP-Nachricht sein soll, ist keine lesbar.",
+    ),
     "nobody": ("no key", "keinen Schlüssel"),
     "hidden": ("a hidden key", "einen verborgenen Schlüssel"),
 }
@@ -85,6 +89,8 @@ def _lines(mail: Checked, language: Language) -> Iterator[str]:
 def _seal(seal: Sealed, language: Language) -> str:
     keys = [say("hidden", language) if not key.strip("0") else key for key in seal.recipients]
     to = ", ".join(keys) or say("nobody", language)
+    if not seal.recipients and not seal.opened and not seal.passwords:
+        return say("nothing-read", language)
     if seal.opened:
         cipher = seal.cipher or "-"
         return say("opened", language).format(to, cipher, seal.integrity, seal.signature)
