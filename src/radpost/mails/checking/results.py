@@ -19,7 +19,7 @@ class Sealed:
     recipients: tuple[str, ...]
     """Key IDs, upper hex; sixteen zeros where the sender hid them (RFC 4880 5.1)."""
     passwords: int
-    """Session keys by passphrase (RFC 4880 5.3)."""
+    """Session keys by passphrase: no gateway has one."""
     reason: Reason | None
     """Why it did not open; None if it did, or if no key was given."""
     detail: str
