@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Final, Self, cast
 
-from radpost.agit.survey import SetInfo
+from radpost.agit import names
+from radpost.agit.survey import SetInfo, looks_dicom
 from radpost.errors import Reason
 from radpost.mime.coding import IDENTITY, Buffer, Bytes, slices
 from radpost.mime.headers import Headers
@@ -72,6 +73,29 @@ class Part:
     study_uid: str
     claims_dicom: bool
     cover: Cover = UNCOVERED
+
+    @classmethod
+    def of_entity(cls, entity: Entity, buffer: Buffer, study: str, cover: Cover) -> Self:
+        """Return an object that is a leaf of a mail."""
+        is_dicom = looks_dicom(entity, buffer)
+        return cls(
+            buffer=buffer,
+            start=entity.body_start,
+            end=entity.body_end,
+            entity=entity,
+            media_type=names.DICOM_TYPE if is_dicom else entity.content_type,
+            filename=entity.filename or "",
+            study_uid=study,
+            claims_dicom=is_dicom,
+            cover=cover,
+        )
+
+    @classmethod
+    def of_file(cls, name: str, plain: Buffer, study: str, cover: Cover) -> Self:
+        """Return an object that was sealed as a file."""
+        is_dicom = bytes(plain[128:132]) == b"DICM"
+        media_type = names.DICOM_TYPE if is_dicom else "application/octet-stream"
+        return cls(plain, 0, len(plain), None, media_type, name, study, is_dicom, cover)
 
     def chunks(self) -> Iterator[Bytes]:
         """Yield the object's bytes."""

@@ -4,18 +4,17 @@ Nothing that is decrypted leaves before the engine has proven its integrity; whe
 is for the caller's policy to say (DESIGN invariant 7).
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from radpost.agit import cms, names
+from radpost.agit import cms, inner, names
 from radpost.agit.cms import Smime
-from radpost.agit.contents import UNCOVERED, Content, Cover, InnerRequest, Part, Report, weakest
+from radpost.agit.contents import UNCOVERED, Content, Cover, Part, Report, weakest
 from radpost.agit.recognition import is_data, is_data_beside_sealed, is_entity, is_mime
 from radpost.agit.source import readable
-from radpost.agit.survey import SetInfo, Survey, first_address, looks_dicom, read_set, study_uid
+from radpost.agit.survey import SetInfo, Survey, first_address, read_set, study_uid
 from radpost.errors import (
     BINDING_MISMATCH,
     LEGACY_ALGORITHM,
@@ -32,7 +31,7 @@ from radpost.errors import (
 from radpost.mime.cms import Payload as CmsPayload
 from radpost.mime.cms import find_smime
 from radpost.mime.coding import Buffer
-from radpost.mime.headers import Headers, message_ids
+from radpost.mime.headers import Headers
 from radpost.mime.pgp import Found, Kind, Payload, Signed, find_openpgp, signed_data, strip_suffix
 from radpost.mime.reader import Entity, content, parse
 from radpost.mime.report import parse_mdn
@@ -50,7 +49,6 @@ MAX_FILES: Final = 64
 MAX_OBJECTS: Final = 10_000
 MAX_DETAILS: Final = 16 << 20
 MAX_SIGNATURE: Final = 1 << 20
-_KEY_ID: Final = re.compile(r"(?:[0-9A-F]{8}|[0-9A-F]{16}|[0-9A-F]{40})")
 _OF_THE_DATA: Final = frozenset(
     {
         NO_SECRET_KEY,
@@ -177,7 +175,7 @@ class _Opener:
         self._entity(root, tree, scope)
         if mdn is not None:
             if mdn.original_message_id is None:
-                mdn = replace(mdn, original_message_id=_named(root, mdn.entity))
+                mdn = replace(mdn, original_message_id=inner.named(root, mdn.entity))
             for _entity, cover in tree.reports:
                 listed = (part for part, covered in tree.details if covered == cover)
                 part = next(listed, None)
@@ -287,7 +285,7 @@ class _Opener:
         root = parse(plain)
         found = find_openpgp(root, plain)
         if not cms.is_layer(root, plain):
-            self._bind(_inner_headers(root, found), strict=payload.filename is None)
+            self._bind(inner.headers(root, found), strict=payload.filename is None)
         self.level(root, found, plain, scope)
 
     def _verified(self, signed: Signed, buffer: Buffer) -> Signature:
@@ -366,7 +364,7 @@ class _Opener:
         root = parse(plain)
         found = find_openpgp(root, plain)
         if scope.depth == 1:
-            self._bind(_inner_headers(root, found), strict=payload.kind is Kind.PGP_MIME)
+            self._bind(inner.headers(root, found), strict=payload.kind is Kind.PGP_MIME)
         self.level(root, found, plain, scope)
 
     def _bind(self, headers: Headers, *, strict: bool) -> None:
@@ -376,7 +374,7 @@ class _Opener:
             self.content.inner = headers
             # @GIT practice 4: asked for inside the encryption
             to = first_address(headers, names.DISPOSITION_NOTIFICATION_TO)
-            self.content.request = _request(headers)
+            self.content.request = inner.request(headers)
             self.content.receipt_to = to or first_address(headers, names.NOTIFICATION_TO)
             return
         ids = {first.message_id(), headers.message_id()} - {None}
@@ -390,27 +388,11 @@ class _Opener:
         self._document(name, plain, scope)
 
     def _document(self, name: str, plain: Buffer, scope: _Scope) -> None:
-        if not len(plain):
-            return
-        is_dicom = bytes(plain[128:132]) == b"DICM"
-        media_type = names.DICOM_TYPE if is_dicom else "application/octet-stream"
-        self._add(Part(plain, 0, len(plain), None, media_type, name, scope.study, is_dicom, scope.cover))
+        if len(plain):
+            self._add(Part.of_file(name, plain, scope.study, scope.cover))
 
     def _take(self, entity: Entity, buffer: Buffer, scope: _Scope) -> None:
-        is_dicom = looks_dicom(entity, buffer)
-        self._add(
-            Part(
-                buffer=buffer,
-                start=entity.body_start,
-                end=entity.body_end,
-                entity=entity,
-                media_type=names.DICOM_TYPE if is_dicom else entity.content_type,
-                filename=entity.filename or "",
-                study_uid=scope.study,
-                claims_dicom=is_dicom,
-                cover=scope.cover,
-            )
-        )
+        self._add(Part.of_entity(entity, buffer, scope.study, scope.cover))
 
     def _add(self, part: Part) -> None:
         if len(self.content.parts) >= MAX_OBJECTS:
@@ -429,34 +411,3 @@ def _returned(child: Entity, parent: Entity) -> bool:
         "message/rfc822",
         "message/global",
     }
-
-
-def _request(headers: Headers) -> InnerRequest | None:
-    """Read a request of mechanism 2 in the header inside the encryption."""
-    to = first_address(headers, names.NOTIFICATION_TO)
-    if not to:
-        return None
-    key = (headers.get(names.NOTIFICATION_KEY_ID) or "").strip().removeprefix("0x").replace(" ", "").upper()
-    return InnerRequest(
-        to=to,
-        content_id=next(iter(message_ids(headers.get("Content-ID") or "")), ""),
-        key_id=key if _KEY_ID.fullmatch(key) else "",
-    )
-
-
-def _named(root: Entity, notification: Entity) -> str | None:
-    """Return the mail that a receipt of mechanism 2 is about: our Content-ID is our Message-ID."""
-    around = (entity for entity in root.walk() if any(inner is notification for inner in entity.walk()))
-    for entity in around:
-        found = message_ids(entity.headers.get(names.ORIGINAL_CONTENT_ID) or "")
-        if found:
-            return found[0]
-    return None
-
-
-def _inner_headers(root: Entity, found: Found) -> Headers:
-    """Return the header inside; what multipart/signed covers comes before what is only encrypted."""
-    signed = next((one for one in found.signed if one.entity is root), None)
-    if signed is None:
-        return root.headers
-    return Headers((*signed.content.headers.fields, *root.headers.fields))
