@@ -1,12 +1,12 @@
 """Check mails: ``radpost.check``, and what ``radpost check`` prints."""
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
-from radpost.errors import RadpostError
+from radpost.errors import RESOURCE_LIMIT, RadpostError
 from radpost.mails.checking import groups, table
 from radpost.mails.checking.claims import claim
 from radpost.mails.checking.model import Layer
@@ -19,6 +19,9 @@ from radpost.mails.results import Status
 from radpost.mails.sources import Mail, Unreadable, find_mails
 
 __all__ = ["Checked", "check"]
+
+LARGEST: Final = 1 << 30
+"""A mail is checked in memory; no mail server takes larger ones."""
 
 
 def check(
@@ -36,7 +39,7 @@ def check(
     at. What is wrong with a mail is a finding, never an exception.
 
     Raises:
-        RadpostError: KEY_UNREADABLE, MAIL_UNREADABLE.
+        RadpostError: KEY_UNREADABLE, MAIL_UNREADABLE, RESOURCE_LIMIT (a mail of more than 1 GB).
     """
     secrets = tuple(secret)
     with offline_keys(as_files(secrets, certs, (), passphrase_file)) as keys:
@@ -46,18 +49,36 @@ def check(
 
 
 def checked(inputs: Iterable[Mail | Unreadable], key: Key | None, temp: Path) -> tuple[Checked, ...]:
-    """Check mails with a key that is there already; ``temp`` is a private folder for joined mails."""
-    seen = [_Seen(files, look(data, key), remark) for files, data, remark in _mails(inputs, temp)]
-    return _judged(seen, key is not None)
+    """Check mails with a key that is there already; ``temp`` is a private folder for joined mails.
+
+    One mail is in memory at a time.
+    """
+    alone: list[Checked] = []
+    noted: list[tuple[str, tuple[groups.Note, ...]]] = []
+    for files, data, remark in _mails(inputs, temp):
+        one, notes = _alone(files, data, key, remark)
+        alone.append(one)
+        noted.append((one.name, notes))
+    together = groups.judge(noted)
+    return tuple(
+        replace(one, findings=tuple(sorted((*one.findings, *others), key=lambda found: -found.weight)))
+        for one, others in zip(alone, together, strict=True)
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """A mail that was looked at."""
-
-    files: tuple[str, ...]
-    scene: Scene
-    remark: tuple[str, str] | None
+def _alone(
+    files: tuple[str, ...], data: bytes, key: Key | None, remark: tuple[str, str] | None
+) -> tuple[Checked, tuple[groups.Note, ...]]:
+    """Check one mail, and say what others may contradict."""
+    scene = look(data, key)
+    found = Checked(
+        files=files,
+        claim=claim(scene.layers),
+        sealed=tuple(seal for layer in scene.layers for seal in _seals(layer, scene, key is not None)),
+        findings=table.judge(scene, ", ".join(files)),
+        remark=remark,
+    )
+    return found, groups.notes(scene.outside)
 
 
 def _mails(
@@ -82,6 +103,8 @@ def _mails(
         elif made.result.status is Status.PENDING:
             remarks |= dict.fromkeys(made.result.files, _missing(made))
     for mail in (*listed, *joined):
+        if mail.end - mail.start > LARGEST:
+            raise RadpostError(RESOURCE_LIMIT, f"{mail.files[0]}: more than {LARGEST >> 20} MB")
         with mail.buffer() as buffer:
             yield mail.files, bytes(buffer[0 : len(buffer)]), remarks.get(mail.files[0])
 
@@ -92,25 +115,6 @@ def _missing(group: Stuck) -> tuple[str, str]:
         f"the mail that the fragments make up was not checked; missing among the files: {numbers}",
         f"die Mail aus den Fragmenten wurde nicht geprüft; unter den Dateien fehlen: {numbers}",
     )
-
-
-def _judged(seen: Sequence[_Seen], tried: bool) -> tuple[Checked, ...]:
-    together = list(groups.judge([(", ".join(one.files), one.scene.outside) for one in seen]))
-    out = []
-    for index, one in enumerate(seen):
-        name = ", ".join(one.files)
-        findings = (*table.judge(one.scene, name), *together[index :: len(seen)])
-        seals = tuple(seal for layer in one.scene.layers for seal in _seals(layer, one.scene, tried))
-        out.append(
-            Checked(
-                files=one.files,
-                claim=claim(one.scene.layers),
-                sealed=seals,
-                findings=tuple(sorted(findings, key=lambda finding: -finding.weight)),
-                remark=one.remark,
-            )
-        )
-    return tuple(out)
 
 
 def _seals(layer: Layer, scene: Scene, tried: bool) -> Iterator[Sealed]:

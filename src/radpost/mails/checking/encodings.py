@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from radpost.mails.checking.grammar import long_lines
+from radpost.mails.checking.grammar import long_lines, some
 from radpost.mails.checking.model import Hit, Hits, Layer, Rule, Severity, Words, each, mark
 from radpost.mime.reader import Entity
 
@@ -88,7 +88,7 @@ def quoted_syntax(layer: Layer) -> Hits:
     """In quoted-printable ``=`` is followed by two capital hexadecimal digits or ends the line."""
 
     def test(entity: Entity) -> list[Hit]:
-        found = list(_NOT_QP.finditer(layer.buffer, entity.body_start, entity.body_end))
+        found = some(_NOT_QP, layer, entity.body_start, entity.body_end)
         real = [match for match in found if _SMALL.match(layer.buffer, match.start()) is None]
         if real:
             en = f"{len(real)} times '=' without two hexadecimal digits"
@@ -106,7 +106,7 @@ def quoted_blank(layer: Layer) -> Hits:
     """No line of quoted-printable ends in a blank."""
 
     def test(entity: Entity) -> list[Hit]:
-        found = list(_TRAILING.finditer(layer.buffer, entity.body_start, entity.body_end))
+        found = some(_TRAILING, layer, entity.body_start, entity.body_end)
         if not found:
             return []
         en, de = f"{len(found)} lines end in blanks", f"{len(found)} Zeilen enden mit Leerzeichen"

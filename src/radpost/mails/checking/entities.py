@@ -1,6 +1,7 @@
 """Rules of single MIME entities: version, types, transfer encodings as declared (RFC 2045)."""
 
 import re
+from collections import Counter
 from typing import Final
 
 from radpost.mails.checking.grammar import TOKEN, fields, items, named, parameters, position
@@ -14,6 +15,7 @@ _KNOWN: Final = frozenset({"7bit", "8bit", "binary", "base64", "quoted-printable
 _ALIASES: Final = frozenset({"b64", "quotedprintable", "qp", ""})
 _HIGH: Final = re.compile(rb"[\x80-\xff]")
 _CONTENT_ID: Final = re.compile(r"<[^<>\s\"]+>\Z")
+_DOUBLES: Final = 10
 _STRUCTURED: Final = ("Content-Type", "Content-Disposition")
 
 
@@ -59,8 +61,8 @@ def parameter_syntax(layer: Layer) -> Hits:
                     out.append(
                         Hit(one.at, en, f"{empty} leere oder unvollständige Parameter in {name}", entity)
                     )
-                names = [item.name for item in found]
-                for double in sorted({word for word in names if names.count(word) > 1}):
+                names = Counter(item.name for item in found)
+                for double in sorted(word for word, count in names.items() if count > 1)[:_DOUBLES]:
                     en = f"the parameter {shown(double)} stands twice in {name}"
                     de = f"der Parameter {shown(double)} steht doppelt in {name}"
                     out.append(Hit(one.at, en, de, entity))

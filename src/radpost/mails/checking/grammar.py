@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from radpost.mails.checking.model import Layer
@@ -13,7 +14,8 @@ TOKEN: Final = re.compile(r"[!#$%&'*+\-.0-9A-Z^_`a-z{|}~]+\Z")
 """RFC 2045 5.1: visible ASCII but ``tspecials``."""
 _LINE: Final = re.compile(rb"[^\r\n]*(?:\r*\n|\r|\Z)")
 _NAME: Final = re.compile(rb"([!-9;-~]+)([ \t]*):")
-_BLANK: Final = b" \t"
+MOST: Final = 10_000
+"""So many places of a kind are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,11 @@ def long_lines(layer: Layer, start: int, end: int, limit: int) -> list[tuple[int
                 found.append((at, size))
             at += len(line)
     return found
+
+
+def some(pattern: re.Pattern[bytes], layer: Layer, start: int, end: int) -> list[re.Match[bytes]]:
+    """Return what a pattern finds, but not millions: a hostile mail must not cost memory."""
+    return list(islice(pattern.finditer(layer.buffer, start, end), MOST))
 
 
 def header_lines(layer: Layer, entity: Entity) -> Iterator[tuple[int, bytes]]:

@@ -1,7 +1,7 @@
 """Rules about several mails together: fragments of one mail, mails of one set, equal Message-IDs."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,8 +21,17 @@ from radpost.mails.checking.model import (
     Words,
 )
 
-Named = tuple[str, Layer]
-"""A file's name, and the mail as it came."""
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What a mail says for one rule about several mails; its bytes are not kept."""
+
+    key: tuple[str, ...] | None
+    """Mails with the same key belong together; None: the rule is not about this mail."""
+    value: str
+    """What must not differ among them."""
+    at: int
+    line: int
 
 
 def _alone(_: Layer) -> Hits:
@@ -165,20 +174,33 @@ TOGETHER: Final = (
 RULES: Final = tuple(one.rule for one in TOGETHER)
 
 
-def judge(mails: Sequence[Named]) -> Iterator[Finding]:
-    """Yield what mails say about each other: for each file one finding per rule."""
-    for together in TOGETHER:
+def notes(layer: Layer) -> tuple[Note, ...]:
+    """Return what a mail says for each rule, in the order of `TOGETHER`."""
+    return tuple(_note(layer, together) for together in TOGETHER)
+
+
+def _note(layer: Layer, together: _Together) -> Note:
+    key = together.key(layer)
+    if key is None:
+        return Note(None, "", 0, 0)
+    at = position(layer, layer.root, together.field)
+    return Note(key, together.value(layer), at, layer.line(at))
+
+
+def judge(mails: Sequence[tuple[str, tuple[Note, ...]]]) -> list[list[Finding]]:
+    """Return for each mail what the others say about it: one finding per rule."""
+    out: list[list[Finding]] = [[] for _ in mails]
+    for number, together in enumerate(TOGETHER):
         first: dict[tuple[str, ...], str] = {}
-        for file, layer in mails:
-            key = together.key(layer)
-            if key is None:
-                yield Finding(together.rule, Verdict.NOT_APPLICABLE, file, inside=False)
-                continue
-            value = together.value(layer)
-            if first.setdefault(key, value) == value:
-                yield Finding(together.rule, Verdict.KEPT, file, inside=False)
-                continue
-            at = position(layer, layer.root, together.field)
-            hit = Hit(at, together.en, together.de, layer.root)
-            verdict = together.rule.verdict(hit)
-            yield Finding(together.rule, verdict, file, False, at, layer.line(at), "", hit)
+        for index, (file, noted) in enumerate(mails):
+            note = noted[number]
+            if note.key is None:
+                found = Finding(together.rule, Verdict.NOT_APPLICABLE, file, inside=False)
+            elif first.setdefault(note.key, note.value) == note.value:
+                found = Finding(together.rule, Verdict.KEPT, file, inside=False)
+            else:
+                hit = Hit(note.at, together.en, together.de)
+                verdict = together.rule.verdict(hit)
+                found = Finding(together.rule, verdict, file, False, note.at, note.line, "", hit)
+            out[index].append(found)
+    return out

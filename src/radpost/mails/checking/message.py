@@ -17,12 +17,16 @@ _TRACE: Final = re.compile(
 
 def line_ends(layer: Layer) -> Hits:
     """CR and LF occur together only; a mail of LF alone may have been stored so."""
-    bare = [match for start, end in plain_ranges(layer) for match in _BARE.finditer(layer.buffer, start, end)]
-    if not bare:
+    ranges = plain_ranges(layer)
+    found = (_BARE.search(layer.buffer, start, end) for start, end in ranges)
+    first = next((match for match in found if match is not None), None)
+    if first is None:
         return ()
     whole = b"\r" not in layer.buffer
-    feeds = sum(match[0] == b"\n" for match in bare)
-    counts = f"{feeds} LF, {len(bare) - feeds} CR"
+    pairs, feeds, returns = (
+        sum(layer.buffer.count(mark, start, end) for start, end in ranges) for mark in (b"\r\n", b"\n", b"\r")
+    )
+    counts = f"{feeds - pairs} LF, {returns - pairs} CR"
     if whole:
         en = f"every line ends in LF alone ({counts}); perhaps the mail was only stored like this"
         de = f"jede Zeile endet mit LF allein ({counts}); vielleicht wurde die Mail nur so gespeichert"
@@ -33,7 +37,7 @@ def line_ends(layer: Layer) -> Hits:
     else:
         en = f"line ends are mixed: {counts} stand alone between CRLF"
         de = f"gemischte Zeilenenden: {counts} stehen allein zwischen CRLF"
-    return (Hit(bare[0].start(), en, de, light=whole),)
+    return (Hit(first.start(), en, de, light=whole),)
 
 
 def line_length(layer: Layer) -> Hits:

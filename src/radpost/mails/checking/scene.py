@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Final
 
 from radpost.agit import names
+from radpost.agit.opening import MAX_DEPTH, MAX_SEALS
 from radpost.agit.recognition import is_mime
 from radpost.agit.source import readable
 from radpost.errors import RESOURCE_LIMIT, RadpostError, Reason
@@ -21,12 +22,12 @@ from radpost.mime.pgp import Found, find_openpgp, signed_data
 from radpost.mime.reader import Entity, content, skeleton
 from radpost.openpgp.values import Engine, Limits, Signature
 
-MAX_DEPTH: Final = 4
-"""OpenPGP within OpenPGP, at most so deep."""
 _HEAD: Final = 256 * 1024
 _MAX_SIGNATURE: Final = 1 << 20
 _NONE: Final = Found((), (), ())
-_LIMITS: Final = Limits(max_plaintext=1 << 30)
+_LIMITS: Final = Limits()
+LARGEST: Final = 1 << 30
+"""All plaintexts of a mail together; they are checked in memory."""
 _HEADER_END: Final = re.compile(rb"\r?\n\r?\n")
 
 
@@ -135,11 +136,12 @@ def _open(layer: Layer, key: Key, layers: list[Layer], depth: int) -> None:
     for one in layer.seals:
         if id(one.payload.entity) in returned:
             continue
-        if depth >= MAX_DEPTH:
-            unopened.append((RESOURCE_LIMIT, f"sealed more than {MAX_DEPTH} times", one.at))
+        room = LARGEST - sum(len(other.buffer) for other in (*layers[1:], *inside))
+        if depth >= MAX_DEPTH or len(layers) + len(inside) > MAX_SEALS or room <= 0:
+            unopened.append((RESOURCE_LIMIT, "sealed too deep, too often, or too much", one.at))
             continue
         try:
-            inside.append(_inside(layer, one, key))
+            inside.append(_inside(layer, one, key, room))
         except RadpostError as error:
             unopened.append((error.reason, error.detail, one.at))
     whole = replace(layer, unopened=tuple(unopened), signatures=tuple(_verified(layer, key)))
@@ -148,10 +150,11 @@ def _open(layer: Layer, key: Key, layers: list[Layer], depth: int) -> None:
         _open(replace(below, outer=whole), key, layers, depth + 1)
 
 
-def _inside(layer: Layer, one: Outline, key: Key) -> Layer:
-    """Open one OpenPGP message; RadpostError of the engine."""
+def _inside(layer: Layer, one: Outline, key: Key, room: int) -> Layer:
+    """Open one OpenPGP message of at most so many bytes; RadpostError of the engine."""
+    limits = replace(_LIMITS, max_plaintext=room)
     with readable(one.payload, layer.buffer, key.temp, _LIMITS.memory) as source:
-        opened = key.engine.open(source, temp=key.temp, limits=_LIMITS, legacy=True)
+        opened = key.engine.open(source, temp=key.temp, limits=limits, legacy=True)
     with opened.plaintext:
         plain = opened.plaintext
         data = plain.open().read() if plain.size else b""

@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from radpost.mails.checking.grammar import position
+from radpost.mails.checking.grammar import position, some
 from radpost.mails.checking.model import Hit, Hits, Layer, Rule, Scope, Severity, Words, each, mark, shown
 from radpost.mime.pgp import Signed
 from radpost.mime.reader import content
@@ -111,7 +111,7 @@ def signed_blanks(layer: Layer) -> Hits:
     """No line of what is signed ends in a blank."""
 
     def test(one: Signed) -> list[Hit]:
-        found = list(_TRAILING.finditer(layer.buffer, one.start, one.end))
+        found = some(_TRAILING, layer, one.start, one.end)
         if not found:
             return []
         en, de = f"{len(found)} lines end in blanks", f"{len(found)} Zeilen enden mit Leerzeichen"
