@@ -7,6 +7,9 @@ from pathlib import Path
 from fuzz import runner
 from fuzz.target import bounded
 
+KEPT = 60_000
+"""Bytes of the repository's corpus for one target."""
+
 
 def main() -> int:
     """Run from the command line; the exit status is 1 if anything was found."""
@@ -23,6 +26,9 @@ def main() -> int:
     parser.add_argument(
         "--replay", type=Path, nargs="+", metavar="FILE", help="run these inputs once, uninstrumented"
     )
+    parser.add_argument(
+        "--keep", type=Path, metavar="DIR", help="make the repository's corpus anew out of DIR/TARGET"
+    )
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     args, options = parser.parse_known_args()
     names = args.targets or list(runner.NAMES)
@@ -31,6 +37,11 @@ def main() -> int:
     if args.replay:
         for path in args.replay:
             bounded(runner.load(names[0]))(path.read_bytes())
+        return 0
+    if args.keep:
+        for name in names:
+            count, size = runner.keep(name, args.keep / name, KEPT)
+            print(f"{name}: {count} inputs, {size} bytes")
         return 0
     return max(one(name, args, options) for name in names)
 

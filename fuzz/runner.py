@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import accumulate
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -69,7 +70,7 @@ def fuzz(name: str, options: Sequence[str], *, repository_only: bool = False) ->
     with tempfile.TemporaryDirectory(prefix="radpost-seeds-") as seeds:
         write_corpus(Path(seeds), (seed[: target.max_len] for seed in begin))
         arguments = [
-            f"fuzz {name}",
+            f"{sys.executable} -m fuzz {name} --here",
             f"-max_len={target.max_len}",
             "-timeout=60",
             "-rss_limit_mb=700",
@@ -86,6 +87,29 @@ def write_corpus(folder: Path, inputs: Iterable[bytes]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for data in inputs:
         (folder / sha256(data).hexdigest()[:16]).write_bytes(data)
+
+
+def keep(name: str, found: Path, most: int) -> tuple[int, int]:
+    """Make the repository's corpus anew: the smallest inputs that reach all that those in a folder reach.
+
+    Returns how many there are, and their bytes; beyond ``most`` bytes the largest are left out.
+    """
+    folder = CORPUS / name
+    with tempfile.TemporaryDirectory(prefix="radpost-merge-") as merged:
+        inputs = Path(merged) / "in"
+        write_corpus(inputs, [*kept(name), *(path.read_bytes() for path in found.glob("*"))])
+        out = Path(merged) / "out"
+        out.mkdir()
+        result = run(name, ["-merge=1", str(out), str(inputs), "--committed-only"], quiet=True)
+        if not result.clean:
+            raise SystemExit(result.log[-3000:])
+        chosen = sorted((path.read_bytes() for path in out.glob("*")), key=len)
+    for path in folder.glob("*"):
+        path.unlink()
+    sizes = list(accumulate(map(len, chosen)))
+    chosen = [data for data, size in zip(chosen, sizes, strict=True) if size <= most]
+    write_corpus(folder, chosen)
+    return len(chosen), sum(map(len, chosen))
 
 
 def run(name: str, options: Sequence[str], *, quiet: bool) -> Result:
