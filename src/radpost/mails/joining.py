@@ -11,7 +11,7 @@ from pathlib import Path
 
 from radpost.agit.survey import first_address
 from radpost.errors import INCOMPLETE_FRAGMENTS, RadpostError
-from radpost.mails.results import Result, SetView, Status
+from radpost.mails.results import MISSING_SHOWN, Result, SetView, Status
 from radpost.mails.sources import Mail, unreadable
 from radpost.mime.headers import Headers, parse_block
 from radpost.mime.partial import Fragment, FragmentInfo, assemble, fragment_info, progress
@@ -124,9 +124,8 @@ class Joiner:
                 raise group.poisoned[0][1]
             state = progress(info for _, info in group.mails)
             if not state.complete:
-                pending = replace(
-                    result, status=Status.PENDING, reason=INCOMPLETE_FRAGMENTS, missing=state.missing
-                )
+                missing = state.missing[: MISSING_SHOWN * state.present]
+                pending = replace(result, status=Status.PENDING, reason=INCOMPLETE_FRAGMENTS, missing=missing)
                 return Stuck(pending, position)
             return self._assembled(group, files, position)
         except RadpostError as error:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import Enum
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from radpost.agit.survey import SetInfo
 from radpost.errors import RadpostError, Reason
@@ -13,6 +13,8 @@ from radpost.transfer import receipt as meanings
 from radpost.words import Verdict
 
 Language = Literal["en", "de"]
+MISSING_SHOWN: Final = 100
+"""Missing numbers named for each mail or fragment that is there: one alone may announce a million."""
 
 
 class Status(Enum):
@@ -183,6 +185,7 @@ class Result:
     signature: SignatureView | None = None
     set: SetView | None = None
     missing: tuple[int, ...] = ()
+    """Numbers of mails or fragments; at most `MISSING_SHOWN` for each that is there."""
     """Parts of the set, or fragments, that are not among the inputs."""
     warnings: tuple[str, ...] = ()
     receipt: ReceiptView | None = None

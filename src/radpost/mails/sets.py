@@ -3,14 +3,10 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Final
 
 from radpost.agit.contents import weakest
-from radpost.mails.results import Result, SetView, SignatureView, Status
+from radpost.mails.results import MISSING_SHOWN, Result, SetView, SignatureView, Status
 from radpost.openpgp.values import NO_SIGNATURE, Signature
-
-MISSING_SHOWN: Final = 10_000
-"""The total is the sender's word and may be any number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +77,8 @@ def _counted(results: list[Result], named: SetView) -> tuple[SetView, tuple[int,
         return SetView(named.id, part, None), (), ["set-conflict"]
     if total is None or len(parts) == 0:
         return SetView(named.id, part, total), (), warnings
-    missing = tuple(islice((one for one in range(1, total + 1) if one not in parts), MISSING_SHOWN))
+    absent = (one for one in range(1, total + 1) if one not in parts)
+    missing = tuple(islice(absent, MISSING_SHOWN * len(results)))
     if missing:
         warnings.append("incomplete-set")
     if _differ(results):

@@ -10,7 +10,7 @@ import pytest
 
 from radpost.errors import INCOMPLETE_FRAGMENTS, MIME_MALFORMED, PARTIAL_INCONSISTENT, RESOURCE_LIMIT
 from radpost.mails.opening import open_mails
-from radpost.mails.results import Result, Status
+from radpost.mails.results import MISSING_SHOWN, Result, Status
 from radpost.mime.partial import FragmentHeader, split
 
 WHEN = datetime(2026, 2, 12, 9, 30, tzinfo=UTC)
@@ -86,6 +86,15 @@ def test_a_sender_is_the_same_in_any_case_and_with_any_name(tmp_path: Path) -> N
     parts[1] = parts[1].replace(b"From: a@partner.example", b'From: "A" <A@Partner.example>', 1)
     (result,) = opened(parts, tmp_path)
     assert result.status is Status.OK
+
+
+def test_inv8_what_is_missing_is_named_in_proportion_to_what_is_there(tmp_path: Path) -> None:
+    """A thousand fragments, each of a mail of its own in ten thousand pieces, named each time."""
+    kind = b"From: a@b.example\r\nContent-Type: message/partial; id=%d; number=%d; total=10000\r\n\r\nx"
+    results = opened([kind % (ident, number) for ident, number in ((1, 1), (2, 1), (2, 5000))], tmp_path)
+    assert [len(result.missing) for result in results] == [MISSING_SHOWN, 2 * MISSING_SHOWN]
+    assert [result.set and result.set.total for result in results] == [10_000, 10_000]
+    assert results[0].missing[:3] == (2, 3, 4)
 
 
 @pytest.mark.parametrize(
