@@ -38,7 +38,6 @@ _JUNK: Final = bytes(
     set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=")
 )
 _UU_BEGIN: Final = re.compile(rb"begin [0-7]{3,4} ")
-_PADDING: Final = re.compile(rb"=+")
 _MAX_PADDING: Final = 40_000
 """In one chunk; where there is more of it, it ends no data and is junk."""
 _MAX_UU_LINE: Final = 1000
@@ -87,21 +86,22 @@ def line_chunks(buffer: Buffer, start: int, end: int, size: int = CHUNK) -> Iter
 def decode_base64(buffer: Buffer, start: int, end: int) -> Iterator[bytes]:
     """Decode base64 as it is met: any line length, blanks, junk, missing or early padding (RFC 2045 6.8).
 
-    Chunks of whole lines decode at once; only where a chunk does not hold whole quanta, or holds padding, its
-    text is cleaned and the rest of a quantum carried over.
+    Chunks of whole lines decode at once; only where a chunk does not hold whole quanta, or holds padding
+    elsewhere than at its end, its text is cleaned and the rest of a quantum carried over.
     """
     carry = b""
     for chunk in line_chunks(buffer, start, end):
-        if not carry and b"=" not in chunk:  # padding is left to the careful way, wherever it stands
+        padding = chunk.find(b"=")
+        if not carry and (padding < 0 or not chunk[padding:].strip(b"= \t\r\n")):
             try:
                 yield pybase64.b64decode(chunk)
                 continue
             except binascii.Error:
-                pass  # the lines of this chunk hold no whole number of quanta
+                pass  # this chunk holds no whole number of quanta
         text = carry + chunk.translate(None, _JUNK)
         if text.count(b"=") > _MAX_PADDING:
             text = text.replace(b"=", b"")
-        *padded, last = _PADDING.split(text)
+        *padded, last = text.split(b"=")
         if padded:
             yield b"".join(map(_padded, padded))
         whole = len(last) & ~3
