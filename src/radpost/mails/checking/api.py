@@ -17,6 +17,7 @@ from radpost.mails.keyfiles import as_files
 from radpost.mails.keys import offline_keys
 from radpost.mails.results import Status
 from radpost.mails.sources import Mail, Unreadable, find_mails
+from radpost.openpgp.values import NO_SIGNATURE, decisive
 
 __all__ = ["Checked", "check"]
 
@@ -118,10 +119,12 @@ def _missing(group: Stuck) -> tuple[str, str]:
 
 
 def _seals(layer: Layer, scene: Scene, tried: bool) -> Iterator[Sealed]:
-    inside = {one.seal.at: one.seal for one in scene.layers if one.outer is layer and one.seal is not None}
+    inside = {one.seal.at: one for one in scene.layers if one.outer is layer and one.seal is not None}
     failed = {at: (reason, detail) for reason, detail, at in layer.unopened}
     for one in layer.seals:
-        seal = inside.get(one.at)
+        below = inside.get(one.at)
+        seal = None if below is None else below.seal
+        signature = NO_SIGNATURE if below is None else decisive([found for found, _ in below.verified()])
         reason, detail = failed.get(one.at, (None, ""))
         yield Sealed(
             at=one.at,
@@ -130,8 +133,8 @@ def _seals(layer: Layer, scene: Scene, tried: bool) -> Iterator[Sealed]:
             reason=reason if tried else None,
             detail=detail,
             opened=seal is not None,
-            signature="" if seal is None else seal.signature.verdict.value,
-            fingerprint=None if seal is None else seal.signature.fingerprint,
+            signature="" if seal is None else signature.verdict.value,
+            fingerprint=signature.fingerprint,
             cipher="" if seal is None else seal.cipher,
             integrity="" if seal is None else seal.integrity,
         )

@@ -153,7 +153,7 @@ def _details(layer: Layer, kind: Claimed) -> list[tuple[str, str]]:
         out.append((f"fragment {number} of {total}", f"Fragment {number} von {total}"))
     if layer.objects:
         count = len(layer.objects)
-        out.append((f"{count} DICOM parts in clear", f"{count} DICOM-Teile im Klartext"))
+        out.append((f"DICOM parts in clear: {count}", f"DICOM-Teile im Klartext: {count}"))
     for name in ("DISPOSITION_NOTIFICATION_TO", "NOTIFICATION_TO"):
         literal = getattr(names, name)
         if literal in layer.root.headers:
@@ -166,7 +166,7 @@ def _inside(layer: Layer) -> list[tuple[str, str]]:
     kind = shown(layer.root.content_type)
     return [
         (
-            f"inside: {kind}, {objects} DICOM parts, {documents} documents",
-            f"innen: {kind}, {objects} DICOM-Teile, {documents} Dokumente",
+            f"inside: {kind}; DICOM parts: {objects}, documents: {documents}",
+            f"innen: {kind}; DICOM-Teile: {objects}, Dokumente: {documents}",
         )
     ]

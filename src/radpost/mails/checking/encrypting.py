@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from radpost.errors import NO_SECRET_KEY, PASSWORD_ENCRYPTED, Side
+from radpost.errors import NO_INTEGRITY, NO_SECRET_KEY, PASSWORD_ENCRYPTED, Side
 from radpost.mails.checking.model import Hit, Hits, Layer, Rule, Scope, Severity, Words, each
 from radpost.mails.checking.outline import Outline
 from radpost.openpgp import packets
@@ -133,8 +133,8 @@ def opens(layer: Layer) -> Hits:
     """What is sealed for a key that we have opens, with its integrity proven."""
     out = []
     for reason, detail, at in layer.unopened:
-        if reason in (NO_SECRET_KEY, PASSWORD_ENCRYPTED):
-            continue
+        if reason in (NO_SECRET_KEY, PASSWORD_ENCRYPTED, NO_INTEGRITY):
+            continue  # no fault of the sender, or said by the rules above
         faulty = reason.side is Side.PARTNER
         en, de = f"{reason.code} {reason.name}", f"{reason.code} {reason.name}"
         if detail:

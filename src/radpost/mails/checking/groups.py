@@ -201,6 +201,6 @@ def judge(mails: Sequence[tuple[str, tuple[Note, ...]]]) -> list[list[Finding]]:
             else:
                 hit = Hit(note.at, together.en, together.de)
                 verdict = together.rule.verdict(hit)
-                found = Finding(together.rule, verdict, file, False, note.at, note.line, "", hit)
+                found = Finding(together.rule, verdict, file, False, note.at, note.line, hit=hit)
             out[index].append(found)
     return out

@@ -140,6 +140,13 @@ class Layer:
         own = [] if self.seal is None else [(self.seal.signature, 0)]
         return [one for one in (*own, *self.signatures) if one[0].verdict is not SignatureVerdict.NONE]
 
+    @property
+    def within(self) -> str:
+        """Return the place of the part that the tree was sealed in, ``2`` or, sealed twice, ``2, 1``."""
+        if self.outer is None:
+            return ""
+        return ", ".join(place for place in (self.outer.within, self.outer.place(self.sealed_in)) if place)
+
     def entities(self) -> Iterator[Entity]:
         """Yield the entities in the order of the mail, without those of a mail that a report gives back."""
         return reported(self.root)
@@ -220,6 +227,8 @@ class Finding:
     """Offset of the byte in the file, or in the data that were sealed."""
     line: int | None = None
     place: str = ""
+    within: str = ""
+    """The part that the data were sealed in, where the finding is inside."""
     hit: Hit | None = None
     more: int = 0
     """So many more places of the same kind are not listed."""
@@ -231,10 +240,10 @@ class Finding:
     @property
     def weight(self) -> int:
         """Return how heavy the finding is: the heaviest come first."""
-        light = self.hit is not None and self.hit.light
-        return {Verdict.BROKEN: 10, Verdict.BENT: 5, Verdict.UNCONFIRMED: 1}.get(self.verdict, 0) + (
-            0 if light else int(self.rule.severity)
-        )
+        if self.hit is None:
+            return 0 if self.verdict is Verdict.KEPT else -1
+        base = {Verdict.BROKEN: 10, Verdict.BENT: 5}.get(self.verdict, 1)
+        return base + (0 if self.hit.light else int(self.rule.severity))
 
 
 FIELD: Final = "@GIT practice"

@@ -114,6 +114,7 @@ def _finding(one: Finding, language: Language) -> dict[str, Any]:
         "verdict": one.verdict.value,
         "file": one.file,
         "inside": one.inside,
+        "within": one.within or None,
         "offset": one.at,
         "line": one.line,
         "place": one.place or None,

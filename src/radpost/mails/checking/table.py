@@ -77,6 +77,7 @@ def _layer(layer: Layer, file: str) -> Iterator[Finding]:
                 at=hit.at,
                 line=layer.line(hit.at),
                 place=layer.place(hit.entity),
+                within=layer.within,
                 hit=hit,
                 more=len(hits) - MOST if number == MOST - 1 and len(hits) > MOST else 0,
             )

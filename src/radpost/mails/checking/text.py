@@ -6,6 +6,7 @@ from typing import Final
 
 from radpost.mails.checking.model import Finding, Language, Verdict
 from radpost.mails.checking.results import Checked, Sealed
+from radpost.mails.remarks import VERDICT, pick
 
 WIDTH: Final = 100
 _INDENT: Final = " " * 4
@@ -41,17 +42,19 @@ _PHRASES: Final[dict[str, tuple[str, str]]] = {
         "Verschlüsselt an {}. Sie lässt sich nicht öffnen: {}",
     ),
     "opened": (
-        "Encrypted to {}. Opened: {}, integrity {}, signature {}.",
-        "Verschlüsselt an {}. Geöffnet: {}, Integrität {}, Signatur {}.",
+        "Encrypted to {}. Opened: {}, integrity {}. Signature: {}.",
+        "Verschlüsselt an {}. Geöffnet: {}, Integrität {}. Signatur: {}.",
     ),
     "nothing-read": (
         "No OpenPGP message can be read where one should be.",
         "Wo eine OpenPGP-Nachricht sein soll, ist keine lesbar.",
     ),
+    "joined": ("{} (joined from {} fragments)", "{} (aus {} Fragmenten zusammengesetzt)"),
     "nobody": ("no key", "keinen Schlüssel"),
     "hidden": ("a hidden key", "einen verborgenen Schlüssel"),
 }
 _MARKS: Final = ((Verdict.BROKEN, "broken"), (Verdict.BENT, "bent"), (Verdict.UNCONFIRMED, "unconfirmed"))
+_NAMED: Final = 3
 _SHOWN: Final = 4
 """So many seals are told one by one."""
 
@@ -67,7 +70,7 @@ def say(name: str, language: Language) -> str:
 
 
 def _lines(mail: Checked, language: Language) -> Iterator[str]:
-    yield mail.name
+    yield _title(mail, language)
     yield from _wrapped(say("claims", language) + mail.claim.text(language) + ".", "  ")
     for why in mail.claim.why(language):
         yield from _wrapped(f"- {why}", _INDENT, hanging="  ")
@@ -86,6 +89,12 @@ def _lines(mail: Checked, language: Language) -> Iterator[str]:
     yield "  " + say("sum", language).format(*(len(mail.rules(kind)) for kind in kinds))
 
 
+def _title(mail: Checked, language: Language) -> str:
+    if len(mail.files) <= _NAMED:
+        return mail.name
+    return say("joined", language).format(mail.files[0], len(mail.files))
+
+
 def _seal(seal: Sealed, language: Language) -> str:
     keys = [say("hidden", language) if not key.strip("0") else key for key in seal.recipients]
     to = ", ".join(keys) or say("nobody", language)
@@ -93,7 +102,8 @@ def _seal(seal: Sealed, language: Language) -> str:
         return say("nothing-read", language)
     if seal.opened:
         cipher = seal.cipher or "-"
-        return say("opened", language).format(to, cipher, seal.integrity, seal.signature)
+        verdict = pick(VERDICT.get(seal.signature, (seal.signature, seal.signature)), language)
+        return say("opened", language).format(to, cipher, seal.integrity.upper(), verdict)
     if seal.foreign:
         return say("foreign", language).format(to)
     if seal.reason is not None:
@@ -126,7 +136,8 @@ def _finding(group: Sequence[Finding], word: str, language: Language) -> Iterato
 def _where(one: Finding, language: Language) -> str:
     parts = []
     if one.inside:
-        parts.append(say("inside", language))
+        part = f" ({say('part', language)} {one.within})" if one.within else ""
+        parts.append(say("inside", language) + part)
     if one.place:
         parts.append(f"{say('part', language)} {one.place}")
     parts.append(f"{say('line', language)} {one.line}")

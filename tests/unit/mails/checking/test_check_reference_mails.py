@@ -46,7 +46,7 @@ BROKEN = {
     },
     "a72-missing-final-boundary": {"rfc2046-5.1.1-close"},
     "a74-password-encrypted": {"rfc4880-5.1-recipient"},
-    "a75-no-mdc": {"rfc4880-5.13-integrity", "rfc4880-5.14-opens"},
+    "a75-no-mdc": {"rfc4880-5.13-integrity"},
     "a76-path-traversal-name": {"agit-5.2-study", "rfc2183-2.3-name"},
     "a77-compression-bomb": {"rfc4880-5.14-opens"},
     "a78-deep-nesting": {"rfc2046-5.1-limits"},
@@ -176,3 +176,25 @@ def test_a_mail_for_others_is_no_fault_of_its_sender(check: Check) -> None:
     (mail,) = check("agit/a73-not-for-us")
     assert mail.good
     assert [(seal.foreign, seal.opened) for seal in mail.sealed] == [(True, False)]
+
+
+def test_a_finding_inside_names_the_part_that_was_sealed(shared: Path, check: Check) -> None:
+    (mail,) = check("agit/a62-inline-gpg-two")
+    bare = [one.within for one in mail.of(Verdict.BROKEN) if one.rule.id == "agit-5.1-supplement54"]
+    assert bare == ["2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("name", "verdict"),
+    [
+        ("agit/a01-signed-encrypted", "good"),
+        ("agit/a02-unsigned", "none"),
+        ("agit/a05-unknown-signer", "unknown-key"),
+        ("agit/a06-multipart-signed-inside", "good"),
+        ("agit/a07-bad-signature-inside", "bad"),
+        ("agit/a57-digest-sha1", "weak-digest"),
+    ],
+)
+def test_the_signature_is_told(check: Check, name: str, verdict: str) -> None:
+    (mail,) = check(name)
+    assert [seal.signature for seal in mail.sealed] == [verdict]

@@ -148,3 +148,13 @@ def test_mails_are_checked_against_each_other(tmp_path: Path) -> None:
     resent = sealed().replace(b"00112233", b"99112233")
     assert group(tmp_path, sealed(), resent)[1] == set()
     assert group(tmp_path, sealed(), resent.replace(b"SETTOTAL: 2", b"SETTOTAL: 3"))[1] == {"field-set-total"}
+
+
+def test_many_places_of_one_rule_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "mail.eml"
+    path.write_bytes(plain().replace(b"Subject", b"X-Odd: \xff\r\n" * 30 + b"Subject"))
+    (mail,) = radpost.check([path])
+    (found,) = (one for one in [mail.of(Verdict.BROKEN)] if one)
+    assert len(found) == 10
+    assert sum(one.more for one in found) == 20
+    assert "and 20 more places" in render(mail, "en")
