@@ -14,7 +14,7 @@ from radpost.errors import (
     RadpostError,
 )
 from radpost.mime import cms
-from radpost.mime.coding import Buffer
+from radpost.mime.coding import Buffer, slices
 from radpost.mime.pgp import Signed
 from radpost.mime.reader import Entity
 from radpost.openpgp.values import NO_SIGNATURE, Signature
@@ -25,6 +25,7 @@ OF_THE_DATA: Final = frozenset({SMIME_MALFORMED, SMIME_UNSUPPORTED})
 OF_DAMAGE: Final = OF_THE_DATA | {MIME_MALFORMED}
 """What damage may look like within a content that nothing proves; the sender is told TAMPERED."""
 
+_TEXT: Final = bytes({*range(32, 127), *b"\t\r\n"})
 
 NOTHING: Final = cms.Found((), ())
 
@@ -132,6 +133,18 @@ def _remarks(signature: smime.Signature) -> tuple[str, ...]:
     if signature.verdict is Verdict.WEAK_DIGEST:
         return (f"{signature.digest}-digest",)
     return (f"signature-problem:{signature.problem}",) if signature.problem else ()
+
+
+def is_garbled(entity: Entity, buffer: Buffer) -> bool:
+    """Tell whether base64 holds octets that no encoder writes.
+
+    A block of a CBC message that was changed on its way comes out as sixteen octets of chance; that all of
+    them are characters happens once in millions.
+    """
+    if entity.encoding != "base64":
+        return False
+    pieces = slices(buffer, entity.body_start, entity.body_end)
+    return any(bytes(piece).translate(None, _TEXT) for piece in pieces)
 
 
 def _addresses(signature: smime.Signature) -> frozenset[str]:

@@ -392,6 +392,8 @@ class _Opener:
             self._add(Part.of_file(name, plain, scope.study, scope.cover))
 
     def _take(self, entity: Entity, buffer: Buffer, scope: _Scope) -> None:
+        if scope.cover.unproven and cms.is_garbled(entity, buffer):
+            raise RadpostError(TAMPERED, "what was encrypted is damaged")
         self._add(Part.of_entity(entity, buffer, scope.study, scope.cover))
 
     def _add(self, part: Part) -> None:

@@ -49,6 +49,11 @@ class X509Material:
     """Certificates that are trusted as they are."""
     passphrase: bytes | None = field(default=None, repr=False)
 
+    @property
+    def passphrases(self) -> tuple[bytes, ...]:
+        """Return the passphrases to try."""
+        return () if self.passphrase is None else (self.passphrase,)
+
 
 @dataclass(frozen=True, slots=True)
 class OpenPGPMaterial:
@@ -75,8 +80,8 @@ def read_material(files: KeyFiles) -> Material:
     """Read all key files.
 
     Raises:
-        RadpostError: KEY_UNREADABLE, for X.509 CERTIFICATE_UNREADABLE or PASSPHRASE_WRONG, names the file and
-            says why: no key in it, a missing or wrong passphrase.
+        RadpostError: KEY_UNREADABLE names the file and says why: no key in it, a missing or wrong passphrase,
+            a secret key where only public ones belong to.
     """
     passphrase = None if files.passphrase is None else _passphrase(files.passphrase)
     own: dict[str, bytes] = {}
@@ -84,7 +89,7 @@ def read_material(files: KeyFiles) -> Material:
     x509: dict[str, list[bytes]] = {"secrets": [], "certs": [], "anchors": []}
     for path in files.secrets:
         data = _read(path)
-        for block in _openpgp(path, data, passphrase, x509["secrets"]):
+        for block in _openpgp(path, data, x509["secrets"]):
             if any(not protection.is_absent(key) for key in (block.primary, *block.subkeys)):
                 unlocked = _unlocked(path, block, passphrase)
                 own[block.primary.fingerprint] = material.serialize(unlocked, secret=True)
@@ -92,13 +97,12 @@ def read_material(files: KeyFiles) -> Material:
                 others[block.primary.fingerprint] = material.serialize(block, secret=False)
     for path in files.certs:
         data = _read(path)
-        for block in _openpgp(path, data, passphrase, x509["certs"]):
+        for block in _openpgp(path, data, x509["certs"]):
             others[block.primary.fingerprint] = material.serialize(block, secret=False)
     for path in files.anchors:
         data = _read(path)
         if not _holds_x509(data):
             raise _unreadable(path, "no certificate; --ca takes X.509 certificates (PEM or DER)")
-        _check_x509(path, data, passphrase)
         x509["anchors"].append(data)
     return Material(
         OpenPGPMaterial(tuple(own.values()), tuple(others.values()), tuple(own), tuple(others)),
@@ -106,11 +110,26 @@ def read_material(files: KeyFiles) -> Material:
     )
 
 
-def _openpgp(path: Path, data: bytes, passphrase: bytes | None, x509: list[bytes]) -> Sequence[Block]:
+def blame(files: KeyFiles, passphrases: Sequence[bytes]) -> None:
+    """Name the file that S/MIME cannot use, when all of them together could not be read.
+
+    Raises:
+        RadpostError: CERTIFICATE_UNREADABLE, PASSPHRASE_WRONG, RESOURCE_LIMIT.
+    """
+    for path in (*files.secrets, *files.certs, *files.anchors):
+        data = _read(path)
+        if not _holds_x509(data):
+            continue
+        try:
+            smime.load([data], passphrases)
+        except RadpostError as error:
+            raise RadpostError(error.reason, ": ".join(filter(None, (path.name, error.detail)))) from error
+
+
+def _openpgp(path: Path, data: bytes, x509: list[bytes]) -> Sequence[Block]:
     """Return the OpenPGP keys of a file; what is X.509 goes to the list."""
     armored = _OPENPGP.search(data) is not None
     if _holds_x509(data):
-        _check_x509(path, data, passphrase)
         x509.append(data)
         if not armored:
             return ()
@@ -133,14 +152,6 @@ def _only_keys(data: bytes) -> bytes:
 
 def _holds_x509(data: bytes) -> bool:
     return _PEM.search(data) is not None or _DER.match(data) is not None
-
-
-def _check_x509(path: Path, data: bytes, passphrase: bytes | None) -> None:
-    """Raise, with the name of the file, if its keys or certificates cannot be read."""
-    try:
-        smime.load([data], () if passphrase is None else (passphrase,))
-    except RadpostError as error:
-        raise RadpostError(error.reason, ": ".join(filter(None, (path.name, error.detail)))) from error
 
 
 def _unlocked(path: Path, block: Block, passphrase: bytes | None) -> Block:

@@ -14,7 +14,8 @@ from typing import BinaryIO, Final
 
 from radpost import smime
 from radpost.agit.cms import Smime
-from radpost.mails.keyfiles import KeyFiles, Material, OpenPGPMaterial, X509Material, read_material
+from radpost.errors import RadpostError
+from radpost.mails.keyfiles import KeyFiles, Material, OpenPGPMaterial, X509Material, blame, read_material
 from radpost.openpgp import CompositeEngine, Keyring, read_certs
 from radpost.openpgp.keyring import utcnow
 from radpost.openpgp.values import (
@@ -61,9 +62,15 @@ def offline_keys(files: KeyFiles, *, clock: Callable[[], datetime] = utcnow) -> 
     """Read key files and give an engine that knows them; at the end home, agent and plaintext are gone.
 
     Raises:
-        RadpostError: KEY_UNREADABLE, before anything is made.
+        RadpostError: KEY_UNREADABLE, CERTIFICATE_UNREADABLE or PASSPHRASE_WRONG, before anything is made.
     """
     material: Material = read_material(files)
+    try:
+        cms = _smime(material.x509, clock())
+    except RadpostError:
+        # one look at all together is faster, for keys are checked; only a fault has them read one by one
+        blame(files, material.x509.passphrases)
+        raise
     with (
         tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True) as folder,  # mode 0700
         ExitStack() as stack,
@@ -75,7 +82,7 @@ def offline_keys(files: KeyFiles, *, clock: Callable[[], datetime] = utcnow) -> 
             engine=engine,
             own=material.openpgp.own_fingerprints,
             others=material.openpgp.other_fingerprints,
-            smime=_smime(material.x509, clock()),
+            smime=cms,
             temp=temp,
             _openpgp=material.openpgp,
         )
@@ -83,9 +90,8 @@ def offline_keys(files: KeyFiles, *, clock: Callable[[], datetime] = utcnow) -> 
 
 def _smime(material: X509Material, now: datetime) -> Smime:
     """Put keys together with their certificates, which often lie in another file."""
-    passphrases = () if material.passphrase is None else (material.passphrase,)
-    known = smime.load((*material.secrets, *material.certs), passphrases)
-    anchors = smime.load(material.anchors, passphrases)
+    known = smime.load((*material.secrets, *material.certs), material.passphrases)
+    anchors = smime.load(material.anchors, material.passphrases)
     trust = smime.Trust(
         anchors=anchors.certificates,
         certificates=known.certificates,

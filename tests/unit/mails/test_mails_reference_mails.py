@@ -11,14 +11,15 @@ import pytest
 
 import radpost
 from radpost.testing.calling import call
-from radpost.testing.vectors import Vector, deviations, of_vector, reference_keys, vectors
+from radpost.testing.vectors import Vector, as_package, deviations, of_vector, reference_keys, vectors
 
 pytestmark = [pytest.mark.shared, pytest.mark.peer("gnupg")]
 
 MAILS = Path(__file__).resolve().parents[4] / "shared" / "mails"
 KEYS = reference_keys(MAILS)
 GROUPS = ("agit", "mdn", "dsn")
-ALL = [vector for group in GROUPS for vector in vectors(MAILS, group)]
+PACKAGES = [as_package(vector) for vector in vectors(MAILS, "xdm")]
+ALL = [vector for group in GROUPS for vector in vectors(MAILS, group)] + PACKAGES
 
 
 def opened(files: list[Path], out: Path | None = None) -> radpost.OpenedMails:
@@ -69,6 +70,18 @@ def test_all_mails_of_a_folder_at_once_in_any_order(group: str, seed: int) -> No
     }
 
 
+@pytest.mark.parametrize("seed", range(2))
+def test_all_mails_with_packages_at_once_in_any_order(seed: int) -> None:
+    # x21 and x22 are further copies of the set of x20: together they are one
+    found = [vector for vector in PACKAGES if not vector.name.startswith(("x21", "x22"))]
+    files = [path for vector in found for path in vector.files]
+    random.Random(seed).shuffle(files)
+    results = opened(files).to_json()["results"]
+    assert {vector.name: deviations(vector, of_vector(vector, results)) for vector in found} == {
+        vector.name: [] for vector in found
+    }
+
+
 def test_a_folder_is_as_good_as_its_files() -> None:
     whole = opened([MAILS / "agit"])
     assert _comparable(whole) == _comparable(opened(sorted((MAILS / "agit").glob("*.eml"))))
@@ -79,4 +92,4 @@ def _comparable(found: radpost.OpenedMails) -> list[dict[str, Any]]:
 
 
 def test_all_vectors_were_found() -> None:
-    assert [len(vectors(MAILS, group)) for group in GROUPS] >= [85, 16, 15]
+    assert [len(vectors(MAILS, group)) for group in (*GROUPS, "xdm")] >= [85, 16, 15, 50]

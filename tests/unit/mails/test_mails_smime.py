@@ -5,7 +5,7 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -195,6 +195,25 @@ def test_inv7_what_cbc_gave_and_nothing_inside_proves(desk: Desk, entity: bytes,
     for policy in ("accept", "require"):
         result = desk.open(entity, policy=policy)
         assert (result.status, result.reason, result.objects) == (Status.ERROR, NO_INTEGRITY, ())
+
+
+def changed(entity: bytes, at: int) -> bytes:
+    """Change one octet of the CMS data, counted from the end."""
+    head, blank, body = entity.partition(b"\r\n\r\n")
+    data = bytearray(base64.b64decode(body))
+    data[-at] ^= 1
+    return head + blank + base64.encodebytes(bytes(data)).replace(b"\n", b"\r\n")
+
+
+@pytest.mark.parametrize("seal", [gcm, cbc])
+@pytest.mark.parametrize(
+    ("inside", "at"), [(part(), 50), (part(), 300), (part(), 1000), (detached(part()), 1900)]
+)
+def test_inv7_an_octet_changed_on_the_way_releases_nothing(
+    desk: Desk, seal: Callable[[bytes], bytes], inside: bytes, at: int
+) -> None:
+    result = desk.open(changed(seal(inside), at))
+    assert (result.status, result.reason, result.objects) == (Status.ERROR, TAMPERED, ())
 
 
 @pytest.mark.parametrize("inner", [opaque(part()), gcm(part()), multipart("multipart/mixed")])
