@@ -167,7 +167,7 @@ def decode(codestream: bytes, image: Image, syntax: str) -> bytes:
 
 
 def _inflate(codestream: bytes, size: int) -> bytes:
-    """Deflated Image Frame Compression (PS3.5 A.4.12): raw deflate, padded to an even length."""
+    """Deflated Image Frame Compression (PS3.5 A.4.13): raw deflate, padded to an even length."""
     try:
         data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(codestream, size + 1)
     except zlib.error:

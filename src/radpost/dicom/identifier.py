@@ -28,7 +28,7 @@ _MAX_TEXT: Final = 1 << 12
 
 
 def encode(values: Mapping[int, str]) -> bytes:
-    """Return the identifier; an empty text asks for the value (PS3.4 C.2.2.1.3)."""
+    """Return the identifier; an empty text asks for the value (PS3.4 C.2.2.2.3)."""
     parts = []
     for tag in sorted(values):
         raw = values[tag].encode("ascii")

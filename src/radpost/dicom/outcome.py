@@ -1,4 +1,4 @@
-"""What a peer's answer means for an object: statuses of C-STORE in classes (PS3.4 B.2.3, PS3.7 C.4, C.5)."""
+"""What an answer means for an object: statuses of C-STORE in classes (PS3.4 B.2.3, PS3.7 C.1, C.4, C.5)."""
 
 from dataclasses import dataclass
 from enum import Enum

@@ -232,7 +232,7 @@ class Association:
             self.wire.sock.settimeout(_RELEASE_SECONDS)
             self.wire.deadline = time.monotonic() + _RELEASE_SECONDS
             self.wire.send(pdu.ReleaseRequest().encode())
-            if isinstance(self.wire.read_unit(), pdu.ReleaseRequest):  # collision (PS3.8 7.2.2.7)
+            if isinstance(self.wire.read_unit(), pdu.ReleaseRequest):  # collision (PS3.8 7.2.2)
                 self.wire.send(pdu.ReleaseReply().encode())
         self.wire.close()
 

@@ -240,7 +240,7 @@ def _replaced(token: Token, changes: Plan, index: int) -> Token:
 
 
 def _write_pixels(pixels: Pixels, sink: BinaryIO, writer: Writer) -> None:
-    """Write encapsulated pixel data as a native element (PS3.5 8.1.2), one frame in memory at a time."""
+    """Write encapsulated pixel data as a native element (PS3.5 8.2), one frame in memory at a time."""
     length = pixels.length()
     assert pixels.image is not None
     writer.header(PIXEL_DATA, b"OB" if pixels.image.allocated <= 8 else b"OW", length)

@@ -43,7 +43,7 @@ class Disposition:
 
 @dataclass(frozen=True, slots=True)
 class Mdn:
-    """A receipt as it came (RFC 8098 3.2.1, 3.2.3 to 3.2.7).
+    """A receipt as it came (RFC 8098 3.2.1, 3.2.3 to 3.2.7; Failure and Warning are of RFC 3798 3.2.7).
 
     Whose it is and whether to believe it is for others to say.
     """

@@ -99,7 +99,7 @@ def split(buffer: Buffer, limit: int, header: FragmentHeader) -> tuple[Cut, ...]
     while start < size:
         end = min(size, start + room)
         if end < size:
-            # RFC 2046 5.2.2.2: only at line boundaries
+            # RFC 2046 5.2.2.1: only at line boundaries
             tail = bytes(buffer[max(start, end - 1100) : end])
             joint = _joint(tail)
             if joint < 0:

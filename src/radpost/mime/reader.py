@@ -229,7 +229,7 @@ class _Reader:
         if not boundary.strip() or len(boundary) > MAX_BOUNDARY:
             defects.append("missing-boundary")
             return ()
-        # RFC 2046 5.1.5; other kinds are read alike, multipart/related (RFC 2387 3.1) among them
+        # RFC 2046 5.1.5, 5.1.3: other kinds are read like mixed, multipart/related (RFC 2387 3.1) among them
         default = _MESSAGE if kind.value == "multipart/digest" else _TEXT
         children: list[Entity] = []
         part_start: int | None = None

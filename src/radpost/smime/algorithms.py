@@ -13,7 +13,7 @@ from radpost.smime.ber import OID, Element
 AES_CBC: Final[Mapping[str, int]] = MappingProxyType(
     {"2.16.840.1.101.3.4.1.2": 16, "2.16.840.1.101.3.4.1.22": 24, "2.16.840.1.101.3.4.1.42": 32}
 )
-"""RFC 3565 2.1: key length in octets."""
+"""RFC 3565 4.1: key length in octets."""
 AES_GCM: Final[Mapping[str, int]] = MappingProxyType(
     {"2.16.840.1.101.3.4.1.6": 16, "2.16.840.1.101.3.4.1.26": 24, "2.16.840.1.101.3.4.1.46": 32}
 )

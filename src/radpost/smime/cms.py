@@ -225,7 +225,7 @@ def _key_agreement(element: Element, limit: int) -> Iterator[KeyAgreement]:
     material = fields.maybe(context(1))
     agreement = algorithm(fields.take(SEQUENCE))
     if originator.tag != context(1):
-        return  # the sender's certified key, which nobody uses for mail (RFC 5753 2)
+        return  # the sender's certified key, which nobody uses for mail (RFC 5753 3)
     key = originator.fields()
     kind = algorithm(key.take(SEQUENCE))
     point = key.take(BIT_STRING).bits()

@@ -94,7 +94,7 @@ def _oaep(found: Algorithm) -> padding.OAEP:
 
 
 def mask(found: Algorithm) -> hashes.HashAlgorithm:
-    """Return the digest of a mask generation function (RFC 4055 2.1)."""
+    """Return the digest of a mask generation function (RFC 4055 2.2)."""
     if found.oid != MGF1 or found.parameters is None:
         raise unsupported("mask generation", found.oid)
     return digest(algorithm(found.parameters))

@@ -124,7 +124,7 @@ class Meaning(Enum):
 
 
 def meaning(status: int) -> Meaning:
-    """Return the class of a C-STORE status (PS3.4 table B.2-1, PS3.7 C.4, C.5).
+    """Return the class of a C-STORE status (PS3.4 table B.2-1, PS3.7 C.1, C.4, C.5).
 
     >>> meaning(0xB007).value
     'remark'

@@ -195,7 +195,7 @@ CASES: dict[str, tuple[str, str, int, int, Callable[[Any], bytes | bytearray]]] 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("offsets", ["basic", "extended", "fragments", "markers"])
 def test_known_pixels_come_out_of_every_codec(name: str, offsets: str, tmp_path: Path) -> None:
-    """PS3.5 8.1.2, A.4, G.3.1."""
+    """PS3.5 8.2, A.4, G.3.1."""
     syntax, dtype, bits, samples, encode = CASES[name]
     shape = (3, 40, 56) if samples == 1 else (3, 40, 56, 3)
     pixels = gradient(shape, dtype, bits)

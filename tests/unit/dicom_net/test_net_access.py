@@ -60,6 +60,6 @@ def test_rejections_are_explained() -> None:
     ],
 )
 def test_statuses(status: int, outcome: Outcome) -> None:
-    """PS3.4 B.2.3, PS3.7 C.4, C.5."""
+    """PS3.4 B.2.3, PS3.7 C.1, C.4, C.5."""
     assert classify(status) is outcome
     assert (StoreReply(status, outcome).reason is None) is outcome.stored

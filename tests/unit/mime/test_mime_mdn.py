@@ -42,7 +42,7 @@ def _mail(receipt: Receipt, extra: Leaf | None = None) -> bytes:
 
 
 def test_receipt_comes_back() -> None:
-    """RFC 8098 3, 3.1, 3.2.3, 3.2.4, 3.2.5, 3.2.6, 3.2.7."""
+    """RFC 8098 3, 3.1, 3.2.3, 3.2.4, 3.2.5, 3.2.6; RFC 3798 3.2.7."""
     mail = _mail(_receipt(warning="2 of 3 objects are in quarantine", original_recipient="c@example.org"))
     found = parse_mdn(parse(mail), mail)
     assert found is not None
@@ -64,7 +64,7 @@ def test_inv9_receipt_asks_for_none_and_says_automatic() -> None:
 
 
 def test_standard_library_reads_the_receipt() -> None:
-    """RFC 6522 3, RFC 8098 3.2.1."""
+    """RFC 6522 3, RFC 8098 3.2.1, 3.2.7."""
     message = email.message_from_bytes(_mail(_receipt(error="x")), policy=email.policy.default)
     assert message.get_content_type() == "multipart/report"
     assert message.get_param("report-type") == "disposition-notification"

@@ -126,7 +126,7 @@ def test_split_cuts_between_empty_lines_where_there_is_nothing_else() -> None:
 
 
 def test_split_needs_room_and_lines() -> None:
-    """RFC 2046 5.2.2.2."""
+    """RFC 2046 5.2.2.1."""
     with pytest.raises(ValueError, match="too small"):
         split(_mail(), 1000, _header())
     with pytest.raises(RadpostError) as caught:

@@ -216,6 +216,17 @@ def _leaves(root: Entity) -> list[Entity]:
     return [item for item in root.walk() if not item.children]
 
 
+def test_a_multipart_of_unknown_kind_is_read_like_mixed() -> None:
+    """RFC 2046 5.1.3."""
+    raw = (
+        b"Content-Type: multipart/x-study; boundary=b\r\n\r\n"
+        b"--b\r\n\r\nletter\r\n--b\r\nContent-Type: application/dicom\r\n\r\nobject\r\n--b--\r\n"
+    )
+    leaves = _leaves(parse(raw))
+    assert [item.content_type for item in leaves] == ["text/plain", "application/dicom"]
+    assert [b"".join(body(item, raw)) for item in leaves] == [b"letter", b"object"]
+
+
 def test_same_leaves_as_the_standard_library() -> None:
     """RFC 2045 2.4, RFC 2046 5.1."""
     message = email.message.EmailMessage(policy=email.policy.SMTP)

@@ -359,7 +359,7 @@ def deliver(
     ],
 )
 def test_what_a_status_means(status: int, phase: delivery.Phase, alarm: errors.Reason | None) -> None:
-    """PS3.4 B.2.3, PS3.7 C.4, C.5."""
+    """PS3.4 B.2.3, PS3.7 C.1, C.4, C.5."""
     state, actions = deliver(delivery.Started(), Answered(status))
     assert (state.phase, state.status) == (phase, status)
     assert actions == ([] if alarm is None else [Alarm(alarm)])

@@ -189,7 +189,7 @@ RULES: Final = (
         ),
     ),
     Rule(
-        "rfc2047-5-parameter", "RFC 2047", "5 (3)", Severity.LIGHT, word_in_quotes,
+        "rfc2047-5-parameter", "RFC 2047", "5", Severity.LIGHT, word_in_quotes,
         Words(
             "Encoded words do not stand in parameters such as name or filename.",
             "A receiver by the book stores the file under the coded text '=?utf-8?...' as its name.",

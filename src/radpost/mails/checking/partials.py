@@ -236,7 +236,7 @@ RULES: Final = (
         Certainty.UNCONFIRMED,
     ),
     Rule(
-        "rfc2046-5.2.2-lines", "RFC 2046", "5.2.2.2", Severity.LIGHT, line_end,
+        "rfc2046-5.2.2-lines", "RFC 2046", "5.2.2.1", Severity.LIGHT, line_end,
         Words(
             "A mail is split at line ends only, and the line end stays in the fragment before the cut.",
             "At the joint two lines run into one or a line is torn; armor and base64 mostly survive that,"
