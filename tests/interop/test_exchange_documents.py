@@ -84,7 +84,7 @@ def test_documents_arrive_below_the_study_they_were_sent_with(
 ) -> None:
     """The DICOM study of the same job is theirs; inside the mail each part says so, outside nothing does.
 
-    @GIT 1.1r 1.
+    @GIT 1.1r 2.1.
     """
     image = shared / "dicom/ct_small.dcm"
     study = "1.3.6.1.4.1.5962.1.2.1.20040119072730.12322"
@@ -120,7 +120,7 @@ def test_documents_arrive_below_the_study_they_were_sent_with(
 def test_documents_alone_get_the_study_that_is_named_or_one_of_their_own(
     server: MailServer, keys: tuple[OwnKey, OwnKey], documents: Path, tmp_path: Path
 ) -> None:
-    """@GIT 1.1r 6."""
+    """@GIT 1.1r 5.2."""
     inbox = tmp_path / "in"
     a, b = institutions(tmp_path, server, keys, posted.folder(inbox))
     pdf, text = documents / "befund.pdf", documents / "scan.bin"

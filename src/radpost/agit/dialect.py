@@ -1,7 +1,7 @@
 """How mails are written: two dialects of @GIT and the switches of a partner that decide a mail's bytes.
 
-@GIT 1.1r knows neither set headers nor receipts (5, 6: planned for the next version); `agit-1.5` is what
-the field does after it (DESIGN 12).
+@GIT 1.1r knows neither set headers nor receipts (its chapter 7 announces receipts for the next version);
+`agit-1.5` is what the field does after it (DESIGN 12).
 """
 
 from types import MappingProxyType

@@ -93,7 +93,7 @@ class Gathered:
 
 def new_uid() -> str:
     """Return a new UID from random bits (PS3.5 B.2)."""
-    # documents without a study get one of their own (@GIT 1.1r 6)
+    # documents without a study get one of their own (@GIT 1.1r 5.2)
     return f"2.25.{uuid.UUID(bytes=secrets.token_bytes(16), version=4).int}"
 
 

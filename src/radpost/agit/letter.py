@@ -1,6 +1,6 @@
 """Write one mail of a transmission: objects in a Supplement 54 entity, sealed, in an RFC 3156 envelope.
 
-The entity is DICOM MIME (PS3.11 G, PS3.12 K, W; @GIT 1.1r 2, 5, 8), signed and encrypted in one pass
+The entity is DICOM MIME (PS3.11 G, PS3.12 K, W; @GIT 1.1r 2.2, 5.1), signed and encrypted in one pass
 (RFC 3156 6.2, @GIT 1.1r 4).
 
 The inner entity repeats From, To, Date, Message-ID and the set headers, so that the signature binds them

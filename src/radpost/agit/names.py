@@ -1,6 +1,6 @@
 """The one table of literal header names and values of DICOM e-mail; nothing else spells them.
 
-Sources: @GIT 1.1r 6 (STUDYID); @GIT practice 1 and 4 (the rest). No name is invented here.
+Sources: @GIT 1.1r 5.2 (STUDYID); @GIT practice 1 and 4 (the rest). No name is invented here.
 """
 
 from typing import Final

@@ -289,7 +289,7 @@ class _Opener:
         self.level(root, found, plain, scope)
 
     def _verified(self, signed: Signed, buffer: Buffer) -> Signature:
-        """Verify; a signature that cannot be used does not disturb reception (@GIT 1.1r 5)."""
+        """Verify; a signature that cannot be used does not disturb reception (@GIT 1.1r 5.1)."""
         kind = signed.signature.content_type
         if "pkcs7" in kind or "pkcs7" in signed.entity.params.get("protocol", ""):
             self.content.warn("foreign-signature")

@@ -32,8 +32,8 @@ NOT_DATA: Final = frozenset(
 def is_data(entity: Entity, buffer: Buffer) -> bool:
     """Tell whether a leaf is an object: anything that is not the mail's own text or machinery.
 
-    An unknown type is data (@GIT 1.1r 1, RFC 2046 4.5.1: it is forwarded or stored, never refused). An empty
-    part is data only where somebody named it, and never as DICOM.
+    An unknown type is data (@GIT 1.1r 2.1, RFC 2046 4.5.1: it is forwarded or stored, never refused). An
+    empty part is data only where somebody named it, and never as DICOM.
     """
     if entity.children or entity.is_multipart or entity.content_type in NOT_DATA:
         return False

@@ -68,7 +68,7 @@ class Survey:
 
 
 def survey(buffer: Buffer, limits: Limits | None = None, *, smime: bool = False) -> Survey:
-    """Look at a mail without any key; whatever cut it, a fragment is told by its type (@GIT 1.1r 7).
+    """Look at a mail without any key; whatever cut it, a fragment is told by its type (@GIT 1.1r 5.2).
 
     With ``smime`` S/MIME counts as sealed data, and an XDM medium in the clear as data.
 
@@ -216,7 +216,7 @@ def read_set(headers: Headers) -> SetInfo | None:
 
 
 def study_uid(headers: Headers) -> str:
-    """Read X-TELEMEDICINE-STUDYID (@GIT 1.1r 6); a malformed UID is none, never a fault of the mail."""
+    """Read X-TELEMEDICINE-STUDYID (@GIT 1.1r 5.2); a malformed UID is none, never a fault of the mail."""
     for value in headers.get_all(names.STUDY_ID):
         uid = value.strip("\"'<> \t\0")
         if is_study_uid(uid):

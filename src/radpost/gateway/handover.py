@@ -1,4 +1,4 @@
-"""Deliveries that are not C-STORE: a folder, or a program that is called with the file (@GIT 1.1r 1)."""
+"""Deliveries that are not C-STORE: a folder, or a program that is called with the file (@GIT 1.1r 2.1)."""
 
 import errno
 import filecmp

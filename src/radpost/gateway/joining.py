@@ -1,6 +1,6 @@
 """Fragments of a mail wait for each other and are joined; none waits for ever (DESIGN 4).
 
-RFC 2046 5.2.2, @GIT 1.1r 7.
+RFC 2046 5.2.2, @GIT 1.1r 5.2.
 
 Which numbers are here is asked of the store each time, so that a copy, a replay or a worker that was too late
 counts nothing twice. A group that was given up is joined after all when its last fragment comes. Its sender

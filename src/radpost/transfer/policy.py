@@ -34,7 +34,7 @@ _REQUIRE: dict[Verdict, Ruling] = {
     Verdict.UNTRUSTED: Quarantine(SIGNATURE_REQUIRED),
     Verdict.EXPIRED: Quarantine(SIGNATURE_REQUIRED),
 }
-# @GIT 1.1r 5 makes signatures optional: a missing or unverifiable one must not disturb reception.
+# @GIT 1.1r 5.1 makes signatures optional: a missing or unverifiable one must not disturb reception.
 # Someone else's good signature is no missing one: it says that the mail is not from the partner in From.
 _ACCEPT: dict[Verdict, Ruling] = {
     Verdict.GOOD: Release(),

@@ -148,7 +148,7 @@ def test_digests(world: World, rnp: Rnp, tmp_path: Path, digest: str) -> None:
 
 
 def test_a_signature_with_an_unknown_digest_is_not_called_bad(world: World, rnp: Rnp, tmp_path: Path) -> None:
-    """A signature that cannot be used must not disturb reception (@GIT 1.1r 5)."""
+    """A signature that cannot be used must not disturb reception (@GIT 1.1r 5.1)."""
     one = opened(world, rnp.write(DATA, "rsa", "--hash", "SM3"), tmp_path)
     assert one.signature.verdict is Verdict.UNKNOWN_KEY
 

@@ -91,7 +91,7 @@ def some(count: int = 3) -> tuple[Item, ...]:
 
 
 def test_inner_entity_by_the_standard_library() -> None:
-    """@GIT 1.1r 2, 8; PS3.12 K; RFC 2183 2.2."""
+    """@GIT 1.1r 2.2, 5.1; PS3.12 K; RFC 2183 2.2."""
     items = some()
     whole = parsed(inner(letter(items)))
     assert whole.get_content_type() == "multipart/mixed"
@@ -160,7 +160,7 @@ def test_study_stands_outside_by_the_switch_only() -> None:
 
 
 def test_first_recommendation_has_no_set_headers() -> None:
-    """@GIT 1.1r 2."""
+    """@GIT 1.1r 2.2."""
     mail = letter(some(), dialect="agit-1.1")
     everything = outer_envelope(mail).head + inner(mail)
     assert b"X-TELEMEDICINE-SET" not in everything
@@ -333,7 +333,7 @@ CASES: tuple[tuple[str, dict[str, Any]], ...] = (
 def test_inv3_round_trip(
     world: Correspondents, tmp_path: Path, label: str, changes: dict[str, Any], compress: Compression
 ) -> None:
-    """@GIT 1.1r 5, RFC 3156 6.2."""
+    """@GIT 1.1r 5.1, RFC 3156 6.2."""
     pictures = [bytes(128) + b"DICM" + os.urandom(size) for size in (1, 57, 900, 70_000, 1)]
     texts = [os.urandom(index * 31) for index in range(len(NAMES))]  # the first one is empty
     lines = b"-----BEGIN PGP MESSAGE-----\r\nFrom: x\r\n--\r\n.\r\n=_00\r\n"

@@ -139,7 +139,7 @@ def test_only_what_multipart_signed_covers_is_signed(world: Correspondents, tmp_
 
 
 def test_a_signature_of_another_system_does_not_disturb(world: Correspondents, tmp_path: Path) -> None:
-    """@GIT 1.1r 5."""
+    """@GIT 1.1r 5.1."""
     smime = part(b"\x30\x80", 'application/pkcs7-signature; name="smime.p7s"')
     kind = 'signed; protocol="application/pkcs7-signature"; micalg=sha-256'
     broken = b"Content-Type: application/pgp-signature\r\n\r\nnot a signature"
@@ -191,7 +191,7 @@ def attached(text: bytes, name: str) -> bytes:
 def test_invariant_5_a_sealed_part_that_cannot_be_opened_stops_no_other(
     world: Correspondents, tmp_path: Path
 ) -> None:
-    """@GIT 1.1r 1."""
+    """@GIT 1.1r 2.1."""
     good = attached(armored([DICOM], world.theirs, [world.clinic], world.partner), "1.dcm.pgp")
     last = attached(armored([OTHER], world.theirs, [world.clinic], world.partner), "3.dcm.pgp")
     foreign = attached(armored([OTHER], world.theirs, [world.stranger], world.partner), "2.dcm.pgp")
@@ -244,7 +244,7 @@ def test_a_sealed_mail_in_an_attachment_may_begin_with_any_field(
 
 
 def test_study_of_documents_wherever_it_stands(world: Correspondents, tmp_path: Path) -> None:
-    """@GIT 1.1r 6."""
+    """@GIT 1.1r 5.2."""
 
     def uid(text: str) -> str:
         return f"X-TELEMEDICINE-STUDYID: {text}\r\n"

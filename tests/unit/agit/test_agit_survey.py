@@ -119,7 +119,7 @@ def test_a_clearsigned_letter_is_a_letter() -> None:
 
 
 def test_fragments() -> None:
-    """@GIT 1.1r 7."""
+    """@GIT 1.1r 5.2."""
     mail = (
         b'From: A <a@b.example>\r\nContent-Type: message/partial; id="x"; number=2; total=3\r\n\r\n' + ARMOR
     )

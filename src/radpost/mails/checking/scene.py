@@ -172,7 +172,7 @@ def _inside(layer: Layer, one: Outline, key: Key, room: int) -> Layer:
 
 
 def _verified(layer: Layer, key: Key) -> Iterator[tuple[Signature, int]]:
-    """Verify what multipart/signed covers; what cannot be used does not disturb (@GIT 1.1r 5)."""
+    """Verify what multipart/signed covers; what cannot be used does not disturb (@GIT 1.1r 5.1)."""
     for one in layer.found.signed:
         if "pkcs7" in one.signature.content_type:
             continue
