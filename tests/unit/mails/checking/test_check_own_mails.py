@@ -1,6 +1,7 @@
 """What Radpost writes keeps every rule, inside and outside, in every dialect."""
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,9 @@ import pytest
 
 import radpost
 from radpost.mails.checking.model import Verdict
+from radpost.mime.mdn import Disposition, Receipt, build_mdn
 from radpost.testing.parcels import Parties, packed
 from radpost.testing.specimens import dicom
-
-pytestmark = pytest.mark.peer("gnupg")
 
 
 @pytest.fixture
@@ -24,6 +24,7 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.peer("gnupg")
 @pytest.mark.parametrize("dialect", ["agit-1.1", "agit-1.5"])
 @pytest.mark.parametrize(
     "switches",
@@ -53,3 +54,37 @@ def test_mails_of_our_own_writer_break_and_bend_nothing(
     assert whole
     assert {mail.claim.kind.value for mail in whole} == {dialect}
     assert all(seal.opened and seal.signature == "good" for mail in whole for seal in mail.sealed)
+
+
+@pytest.mark.parametrize(
+    "disposition",
+    [Disposition("displayed"), Disposition("displayed", ("warning",)), Disposition("deleted", ("error",))],
+    ids=str,
+)
+def test_receipts_of_ours_break_nothing(tmp_path: Path, disposition: Disposition) -> None:
+    receipt = Receipt(
+        original_message_id="<0815@partner.example>",
+        final_recipient="gateway@clinic.example",
+        disposition=disposition,
+        reporting_ua="gateway.clinic.example; Radpost",
+        reason_en="All objects are stored.",
+        reason_de="Alle Objekte sind gespeichert.",
+        error="one object could not be stored" if disposition.type == "deleted" else None,
+    )
+    mail = build_mdn(
+        receipt,
+        sender="gateway@clinic.example",
+        recipient="radiology@partner.example",
+        date=datetime(2026, 2, 12, 9, 30, tzinfo=UTC),
+        message_id="<4711@clinic.example>",
+        boundary="=_receipt",
+    )
+    path = tmp_path / "receipt.eml"
+    path.write_bytes(mail)
+    (found,) = radpost.check([path])
+    assert found.claim.kind.value == "receipt"
+    assert found.good
+    # the modifier is of RFC 2298 and what the field expects
+    warning = {"rfc8098-3.2.6.2-type"} if "warning" in disposition.modifiers else set()
+    assert set(found.rules(Verdict.BENT)) == warning
+    assert found.rules(Verdict.UNCONFIRMED) == ()
