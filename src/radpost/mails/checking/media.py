@@ -210,19 +210,6 @@ RULES: Final = (
         ),
     ),
     Rule(
-        "ps3.12-k.3-encoding", "PS3.12", "K.3", Severity.FATAL, lossless,
-        Words(
-            "A DICOM file is in base64 (or another encoding that keeps every byte).",
-            "Line ends and control characters are changed on the way: the object is destroyed.",
-            "Encode the file in base64 and say 'Content-Transfer-Encoding: base64'.",
-        ),
-        Words(
-            "Eine DICOM-Datei ist in base64 (oder einer anderen Kodierung, die jedes Byte erhält).",
-            "Zeilenenden und Steuerzeichen werden unterwegs geändert: das Objekt ist zerstört.",
-            "Kodieren Sie die Datei in base64, und schreiben Sie 'Content-Transfer-Encoding: base64'.",
-        ),
-    ),
-    Rule(
         "ps3.12-k.1.2-id", "PS3.12", "K.1.2", Severity.SERIOUS, id_form,
         Words(
             "The id is a DICOM File ID: components of 1 to 8 of A-Z 0-9 _, joined by /, at most 71"
@@ -309,6 +296,19 @@ RULES: Final = (
             "Nur daran ist es von anderen Dateien zu unterscheiden: es gilt als Objekt, und das PACS lehnt"
             " es ab.",
             "Schreiben Sie 'Content-Type: application/dicom; id=\"DICOMDIR\"; name=\"DICOMDIR\"'.",
+        ),
+    ),
+    Rule(
+        "rfc3240-2-encoding", "RFC 3240", "2", Severity.FATAL, lossless,
+        Words(
+            "A DICOM file is in base64 (or another encoding that keeps every byte).",
+            "Line ends and control characters are changed on the way: the object is destroyed.",
+            "Encode the file in base64 and say 'Content-Transfer-Encoding: base64'.",
+        ),
+        Words(
+            "Eine DICOM-Datei ist in base64 (oder einer anderen Kodierung, die jedes Byte erhält).",
+            "Zeilenenden und Steuerzeichen werden unterwegs geändert: das Objekt ist zerstört.",
+            "Kodieren Sie die Datei in base64, und schreiben Sie 'Content-Transfer-Encoding: base64'.",
         ),
     ),
     Rule(

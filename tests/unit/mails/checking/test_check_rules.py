@@ -825,7 +825,7 @@ MEDIA = (
         place="2",
     ),
     mail(
-        "ps3.12-k.3-encoding",
+        "rfc3240-2-encoding",
         clear(),
         b"g: base64",
         b"g: 8bit",
