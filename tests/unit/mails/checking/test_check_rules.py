@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from radpost.conformance.clauses import standards
 from radpost.errors import TAMPERED
 from radpost.mails.checking import groups, table
 from radpost.mails.checking.model import Certainty, Layer, Rule, Severity
@@ -1120,6 +1121,10 @@ def found(case: Case) -> tuple[Rule, list[tuple[int, str, str]]]:
 
 def test_no_rule_stands_twice() -> None:
     assert [name for name, count in Counter(rule.id for rule in table.RULES).items() if count > 1] == []
+
+
+def test_every_rule_is_of_a_standard_that_the_statement_lists() -> None:
+    assert {rule.standard for rule in table.RULES} <= {standard.name for standard in standards()}
 
 
 def test_every_rule_has_its_cases() -> None:
