@@ -60,11 +60,11 @@ def open(  # noqa: A001  the command's name
     ] = None,
     certs: Annotated[
         list[Path] | None,
-        typer.Option("--certs", metavar="FILE", help="Public keys and certificates of senders; all trusted."),
+        typer.Option("--certs", metavar="FILE", help="Public keys and certificates of senders."),
     ] = None,
     ca: Annotated[
         list[Path] | None,
-        typer.Option("--ca", metavar="FILE", help="Certificates of trusted authorities (S/MIME)."),
+        typer.Option("--ca", metavar="FILE", help="Trusted certificates of authorities or senders (S/MIME)."),
     ] = None,
     passphrase_file: Annotated[
         Path | None,
