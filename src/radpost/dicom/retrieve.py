@@ -307,7 +307,7 @@ def _storage_proposals(classes: tuple[str, ...]) -> list[Proposal]:
 
 
 def _latest(before: dimse.Command, response: dimse.Command) -> dimse.Command:
-    """Keep the last counts said: a final response may leave them out (PS3.7 table 9.3-8)."""
+    """Keep the last counts said: a final response may leave them out (PS3.7 table 9.3-7, table 9.3-10)."""
     return response if response.completed is not None or response.failed is not None else before
 
 
