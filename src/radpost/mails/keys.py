@@ -4,18 +4,18 @@ The home is made when the engine is first asked for something: a mail that is no
 key that is given counts as trusted; old ciphers and keys are read, and the engine's warnings say so.
 """
 
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO
 
 from radpost import smime
 from radpost.agit.cms import Smime
 from radpost.errors import RadpostError
 from radpost.mails.keyfiles import KeyFiles, Material, OpenPGPMaterial, X509Material, blame, read_material
+from radpost.mails.scratch import HOME, scratch
 from radpost.openpgp import CompositeEngine, Keyring, read_certs
 from radpost.openpgp.keyring import utcnow
 from radpost.openpgp.values import (
@@ -31,9 +31,6 @@ from radpost.openpgp.values import (
 )
 
 __all__ = ["KeyFiles", "OfflineKeys", "offline_keys"]
-
-_PREFIX: Final = "rp-"
-"""Short: the path of the agent's socket must be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +69,12 @@ def offline_keys(files: KeyFiles, *, clock: Callable[[], datetime] = utcnow) -> 
         blame(files, material.x509.passphrases)
         raise
     with (
-        tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True) as folder,  # mode 0700
+        scratch() as folder,
         ExitStack() as stack,
     ):
-        temp = Path(folder) / "t"
+        temp = folder / "t"
         temp.mkdir(mode=0o700)
-        engine = _LazyEngine(material.openpgp, Path(folder) / "g", stack, clock)
+        engine = _LazyEngine(material.openpgp, folder / HOME, stack, clock)
         yield OfflineKeys(
             engine=engine,
             own=material.openpgp.own_fingerprints,

@@ -1,7 +1,10 @@
 """Key files are told by their content, and the engine made of them leaves nothing behind."""
 
 import io
+import signal
 import stat
+import subprocess
+import sys
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -169,7 +172,7 @@ def test_what_one_seals_the_other_opens_and_nothing_is_left_behind(
         keys.engine.seal([b"data"], sealed, recipients=keys.others, signer=keys.own[0])
         assert [info.fingerprint for info in keys.describe(datetime.now(UTC))] == [*keys.own, *keys.others]
     with offline_keys(as_files([ours], [theirs])) as keys:
-        (home,) = scratch.iterdir()
+        (home,) = scratch.glob("rpk-*")
         assert stat.S_IMODE(home.stat().st_mode) == stat.S_IMODE(keys.temp.stat().st_mode) == 0o700
         sealed.seek(0)
         with keys.engine.open(sealed, temp=keys.temp, limits=Limits()).plaintext as plain:
@@ -186,3 +189,38 @@ def test_without_a_sealed_mail_no_gnupg_is_needed(
     monkeypatch.setenv("PATH", "")
     with offline_keys(as_files([path])) as keys:
         assert keys.own == (fingerprint(secret),)
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from radpost.mails.keyfiles import as_files
+from radpost.mails.keys import offline_keys
+with offline_keys(as_files([Path(sys.argv[1])])) as keys:
+    keys.engine.sign_detached([b"data"], signer=keys.own[0])
+    print(keys.temp, flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGKILL])
+def test_a_command_that_is_ended_leaves_no_keys_behind(
+    number: signal.Signals, secret: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, folder = put(tmp_path, "a", secret), tmp_path / "tmp"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(key)], stdout=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline()
+        (held,) = folder.glob("rpk-*")
+        with offline_keys(as_files([key])):
+            assert held.exists(), "what another command uses stays"
+        running.send_signal(number)
+        running.communicate()
+    if number == signal.SIGKILL:  # nobody can do anything at that moment; the next command does
+        assert held.exists()
+        with offline_keys(as_files([key])):
+            pass
+    assert list(folder.glob("rpk-*")) == []
