@@ -108,7 +108,7 @@ def read_details(data: bytes) -> Details | None:
         return None
     try:
         return msgspec.json.decode(data, type=Details)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 

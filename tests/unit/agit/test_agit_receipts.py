@@ -239,6 +239,10 @@ def test_a_changed_sealed_receipt_is_nothing(world: Correspondents, tmp_path: Pa
 def test_details_that_cannot_be_read_are_none() -> None:
     for data in (b"", b"{", b"[]", b'{"original_message_id": 1}', b"\xff", b'{"x":' + b"[" * 100_000):
         assert read_details(data) is None
+    no_text = (
+        b'{"original_message_id": "<a@b>", "objects": [{"position": 1, "sha256": "x", "state": "\x9b"}]}'
+    )
+    assert read_details(no_text) is None
     newer = b'{"original_message_id": "<a@b>", "version": 9, "more": true}'
     assert read_details(newer) == Details(original_message_id="<a@b>", version=9)
 
