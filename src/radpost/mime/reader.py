@@ -70,6 +70,8 @@ class Entity:
             stack.extend(reversed(entity.children))
 
 
+_ONE_LINE_END: Final = re.compile(rb"\r*\n|\r")
+"""CR CR LF is what systems make of CR LF that take it for text."""
 _BLANK_LINES: Final = re.compile(
     rb"(?:[ \t]*+(?>\r*\n|\r))++"
     rb"(?=(?:Content-[a-z-]+|MIME-Version|From|Date|Message-ID|Received|X-[!-9;-~]+)[ \t]*:)",
@@ -267,7 +269,8 @@ class _Reader:
                 continue
             after = rest.lstrip(b" \t")
             skipped = len(tail) - len(after)
-            skipped += 2 if after.startswith(b"\r\n") else min(1, len(after))
+            line_end = _ONE_LINE_END.match(after)
+            skipped += line_end.end() if line_end else 0
             position += skipped + (2 if final else 0)
             yield hit, position, final
 

@@ -125,6 +125,7 @@ OUTSIDE: dict[str, Make] = {
     ),
     "LF": lambda gpg: gpg.mail().replace(b"\r\n", b"\n"),
     "CR": lambda gpg: gpg.mail().replace(b"\r\n", b"\r"),
+    "CR CR LF": lambda gpg: gpg.mail().replace(b"\r\n", b"\r\r\n"),
     "CR CR LF in the armor": lambda gpg: gpg.mail(gpg.armor(INNER).replace(b"\r\n", b"\r\r\n")),
     "blanks behind lines": lambda gpg: gpg.mail(gpg.armor(INNER).replace(b"\r\n", b"  \r\n")),
     "lines doubled": lambda gpg: gpg.mail(gpg.armor(INNER).replace(b"\r\n", b"\r\n\r\n")),
