@@ -7,7 +7,7 @@ from pathlib import Path
 from fuzz import runner
 from fuzz.target import bounded
 
-KEPT = 60_000
+KEPT = 30_000
 """Bytes of the repository's corpus for one target."""
 
 
