@@ -12,6 +12,11 @@ from radpost.mime.reader import Entity
 
 _HEAD: Final = 256 * 1024
 _TEXT_TYPES: Final = ("text/plain", "text/html", "text/rtf", "text/enriched", "text/richtext")
+_TEXT_HEAD: Final = 4096
+_WIDE: Final = ("utf-16", "utf-32", "ucs-", "iso-10646-ucs")
+"""Charsets whose text is full of zero octets."""
+_ENDS: Final = b"\0\x1a"
+"""What old systems write at the end of a text."""
 NOT_DATA: Final = frozenset(
     {
         "application/pgp-signature",
@@ -32,7 +37,8 @@ NOT_DATA: Final = frozenset(
 def is_data(entity: Entity, buffer: Buffer) -> bool:
     """Tell whether a leaf is an object: anything that is not the mail's own text or machinery.
 
-    An unknown type is data (@GIT 1.1r 2.1, RFC 2046 4.5.1: it is forwarded or stored, never refused). An
+    An unknown type is data (@GIT 1.1r 2.1, RFC 2046 4.5.1: it is forwarded or stored, never refused), and so
+    is what only calls itself text, or has no type that can be read (RFC 2045 5.2 takes that for text). An
     empty part is data only where somebody named it, and never as DICOM.
     """
     if entity.children or entity.is_multipart or entity.content_type in NOT_DATA:
@@ -44,7 +50,16 @@ def is_data(entity: Entity, buffer: Buffer) -> bool:
         return True
     # RFC 2183 2.2: an attachment is for its own sake, whatever its type
     named = bool(entity.filename) or entity.disposition == "attachment"
-    return named or not (empty or entity.content_type in _TEXT_TYPES)
+    return named or not (empty or _is_body(entity, buffer))
+
+
+def _is_body(entity: Entity, buffer: Buffer) -> bool:
+    """Tell whether a leaf without a name is text that people wrote to each other."""
+    if entity.content_type not in _TEXT_TYPES:
+        return False
+    if entity.params.get("charset", "").lower().startswith(_WIDE):
+        return True
+    return is_text(beginning(entity, buffer, _TEXT_HEAD).rstrip(_ENDS))
 
 
 def is_data_beside_sealed(entity: Entity, buffer: Buffer) -> bool:
@@ -71,7 +86,7 @@ def is_mime(payload: Payload, plain: Buffer) -> bool:
     block = _block(head, complete=len(plain) <= _HEAD)
     declared = _declares(head, complete=len(plain) <= _HEAD)
     if payload.kind is Kind.PGP_MIME:
-        return declared or is_text(head[:4096])
+        return declared or is_text(head[:_TEXT_HEAD])
     return declared and block is not None and "garbage-line" not in block.defects
 
 
@@ -82,7 +97,7 @@ def is_entity(plain: Buffer, *, named: bool) -> bool:
     if bytes(plain[128:132]) == b"DICM":
         return False
     head = bytes(plain[:_HEAD])
-    return _declares(head, complete=len(plain) <= _HEAD) or (not named and is_text(head[:4096]))
+    return _declares(head, complete=len(plain) <= _HEAD) or (not named and is_text(head[:_TEXT_HEAD]))
 
 
 def is_text(head: bytes) -> bool:

@@ -76,6 +76,33 @@ def test_inv7_a_clear_object_beside_a_signed_one_is_not_signed(world: Correspond
         assert [one.cover.encrypted for one in content.parts] == [True, False]
 
 
+@pytest.mark.parametrize("kind", ["text/plain", "text/html", "pdf", "application/", "garbage"])
+@pytest.mark.parametrize("data", [b"%PDF-1.4 report", b"\xff\xd8\xff\xe0\0\x10JFIF\0\x01"])
+def test_what_only_calls_itself_text_is_kept(
+    world: Correspondents, tmp_path: Path, kind: str, data: bytes
+) -> None:
+    with opened(world, HEAD + pgp_mime(sealed(world, mixed(part(data, kind)), None)), tmp_path) as content:
+        assert bodies(content) == [data]
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("text/plain", b"Dear colleague,\r\n\x0csee the images.\x1a"),
+        ("text/plain", b"Gr\xfc\xdfe\0"),
+        ("text", b"Dear colleague"),
+        ("text/plain; charset=UTF-16LE", "Grüße".encode("utf-16-le")),
+        ("text/html; charset=utf-16", "<p>Grüße".encode("utf-16")),
+    ],
+)
+def test_text_between_people_is_no_document(
+    world: Correspondents, tmp_path: Path, kind: str, text: bytes
+) -> None:
+    inner = mixed(part(text, kind), part(DICOM))
+    with opened(world, HEAD + pgp_mime(sealed(world, inner, None)), tmp_path) as content:
+        assert bodies(content) == [DICOM]
+
+
 def test_footers_and_pictures_outside_do_not_make_a_mail_unencrypted(
     world: Correspondents, tmp_path: Path
 ) -> None:
