@@ -103,7 +103,7 @@ def import_secret(site: Site, path: Path, *, passphrase: str | None = None) -> K
     """Import a secret key as our own; who holds the secret needs no other confirmation.
 
     Raises:
-        RadpostError: KEY_UNREADABLE, also when the passphrase is missing or wrong.
+        RadpostError: KEY_UNREADABLE; PASSPHRASE_WRONG, also where it is missing.
     """
     data = _read(path)
     unlocked = keys.unlock(data, passphrase)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from radpost import smime
-from radpost.errors import KEY_UNREADABLE, RadpostError
+from radpost.errors import KEY_UNREADABLE, PASSPHRASE_WRONG, RadpostError
 from radpost.openpgp import material, protection
 from radpost.openpgp.keys import read_blocks
 from radpost.openpgp.material import Block
@@ -80,8 +80,7 @@ def read_material(files: KeyFiles) -> Material:
     """Read all key files.
 
     Raises:
-        RadpostError: KEY_UNREADABLE names the file and says why: no key in it, a missing or wrong passphrase,
-            a secret key where only public ones belong to.
+        RadpostError: KEY_UNREADABLE, PASSPHRASE_WRONG (missing or wrong); both name the file.
     """
     passphrase = None if files.passphrase is None else _passphrase(files.passphrase)
     own: dict[str, bytes] = {}
@@ -123,7 +122,7 @@ def blame(files: KeyFiles, passphrases: Sequence[bytes]) -> None:
         try:
             smime.load([data], passphrases)
         except RadpostError as error:
-            raise RadpostError(error.reason, ": ".join(filter(None, (path.name, error.detail)))) from error
+            raise _named(path, error) from error
 
 
 def _openpgp(path: Path, data: bytes, x509: list[bytes]) -> Sequence[Block]:
@@ -158,11 +157,11 @@ def _unlocked(path: Path, block: Block, passphrase: bytes | None) -> Block:
     if not any(protection.is_locked(key) for key in (block.primary, *block.subkeys)):
         return block
     if passphrase is None:
-        raise _unreadable(path, "the secret key needs its passphrase; give it by --passphrase-file")
+        raise RadpostError(PASSPHRASE_WRONG, f"{path.name}: none was given; name a file by --passphrase-file")
     try:
         return protection.unlock(block, passphrase)
     except RadpostError as error:
-        raise _unreadable(path, error.detail) from error
+        raise _named(path, error) from error
 
 
 def _passphrase(path: Path) -> bytes:
@@ -183,6 +182,11 @@ def _read(path: Path) -> bytes:
         # what a redirection in PowerShell writes
         return data.decode("utf-16", "replace").encode("utf-8")
     return data.removeprefix(b"\xef\xbb\xbf")
+
+
+def _named(path: Path, error: RadpostError) -> RadpostError:
+    """Return the same fault with the name of the file before its details."""
+    return RadpostError(error.reason, ": ".join(filter(None, (path.name, error.detail))))
 
 
 def _unreadable(path: Path, why: str) -> RadpostError:

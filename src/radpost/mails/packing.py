@@ -127,8 +127,8 @@ def pack(
 
     Raises:
         RadpostError: BAD_COMMAND (an address, a switch, mails in the folder), FOLDER_UNUSABLE, DISK_FULL,
-            KEY_UNREADABLE, NO_USABLE_KEY, OWN_KEY_UNUSABLE, NOTHING_TO_SEND, CONFIG_INVALID (the study),
-            FILE_CHANGED.
+            KEY_UNREADABLE, PASSPHRASE_WRONG, NO_USABLE_KEY, OWN_KEY_UNUSABLE, NOTHING_TO_SEND, CONFIG_INVALID
+            (the study), FILE_CHANGED.
     """
     writing = writing_of(dialect, switches or {})
     for address in (sender, recipient):

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
 
-from radpost.errors import CONFIG_INVALID, ENGINE_FAULT, KEY_UNREADABLE, RadpostError
+from radpost.errors import CONFIG_INVALID, ENGINE_FAULT, KEY_UNREADABLE, PASSPHRASE_WRONG, RadpostError
 from radpost.openpgp import material, packets, protection, signatures
 from radpost.openpgp.armor import PRIVATE_KEY, PUBLIC_KEY, armor, unarmor_all
 from radpost.openpgp.gnupg import GnuPG
@@ -129,13 +129,13 @@ def export_secret(data: bytes, passphrase: str | None = None) -> bytes:
 
 
 def unlock(data: bytes, passphrase: str | None = None) -> bytes:
-    """Return the armored secret key(s) without passphrase; KEY_UNREADABLE if it is missing or wrong."""
+    """Return the armored secret key(s) without passphrase; PASSPHRASE_WRONG if it is missing or wrong."""
     blocks = read_blocks(data)
     if not any(block.primary.secret is not None for block in blocks):
         raise RadpostError(KEY_UNREADABLE, "no secret key")
     if any(protection.is_locked(key) for block in blocks for key in (block.primary, *block.subkeys)):
         if passphrase is None:
-            raise RadpostError(KEY_UNREADABLE, "the secret key needs its passphrase")
+            raise RadpostError(PASSPHRASE_WRONG, "none was given")
         blocks = [protection.unlock(block, passphrase.encode()) for block in blocks]
     return export_secret(b"".join(material.serialize(block, secret=True) for block in blocks))
 

@@ -15,7 +15,7 @@ from cryptography.hazmat.decrepit.ciphers.modes import CFB
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherAlgorithm
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 
-from radpost.errors import KEY_UNREADABLE, RadpostError
+from radpost.errors import KEY_UNREADABLE, PASSPHRASE_WRONG, RadpostError
 from radpost.openpgp.material import DIGESTS, Block, KeyPacket
 from radpost.openpgp.packets import Fields
 
@@ -38,7 +38,7 @@ def is_absent(key: KeyPacket) -> bool:
 
 
 def unlock(block: Block, passphrase: bytes) -> Block:
-    """Return the key without passphrase; KEY_UNREADABLE if it is the wrong one."""
+    """Return the key without passphrase; PASSPHRASE_WRONG if it is the wrong one."""
     return _changed(block, lambda key: _unlock(key, passphrase) if is_locked(key) else key)
 
 
@@ -71,7 +71,7 @@ def _unlock(key: KeyPacket, passphrase: bytes) -> KeyPacket:
         numbers, check = plain[:-2], plain[-2:]
         good = _sum(numbers) == check
     if not good:
-        raise RadpostError(KEY_UNREADABLE, "wrong passphrase")
+        raise RadpostError(PASSPHRASE_WRONG)
     return replace(key, secret=b"\0" + numbers + _sum(numbers))
 
 

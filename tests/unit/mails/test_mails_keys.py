@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from radpost.errors import KEY_UNREADABLE, RadpostError
+from radpost.errors import KEY_UNREADABLE, PASSPHRASE_WRONG, RadpostError
 from radpost.mails.keyfiles import KeyFiles, as_files, read_material
 from radpost.mails.keys import offline_keys
 from radpost.openpgp import KeyKind, export_public, export_secret, generate, split
@@ -134,12 +134,13 @@ def test_a_file_without_key_is_named_with_the_reason(data: bytes, why: str, tmp_
         assert caught.value.reason is KEY_UNREADABLE
 
 
-@pytest.mark.parametrize(("word", "why"), [(None, "--passphrase-file"), (b"wrong", "wrong passphrase")])
+@pytest.mark.parametrize(("word", "why"), [(None, "--passphrase-file"), (b"wrong", r"key\.asc")])
 def test_a_locked_key_says_what_it_needs(secret: bytes, tmp_path: Path, word: bytes | None, why: str) -> None:
     key = put(tmp_path, "key.asc", export_secret(secret, "geheim"))
     file = None if word is None else put(tmp_path, "word", word)
-    with pytest.raises(RadpostError, match=why):
+    with pytest.raises(RadpostError, match=why) as caught:
         read_material(as_files([key], passphrase=file))
+    assert caught.value.reason is PASSPHRASE_WRONG
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, rsa, x25519
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from radpost.errors import KEY_UNREADABLE, RadpostError
+from radpost.errors import PASSPHRASE_WRONG, RadpostError
 from radpost.openpgp import material, packets, protection, signatures
 from radpost.openpgp.material import Decryptor, Encryptor, KeyPacket, Signer, Unsupported, Verifier
 from radpost.openpgp.packets import Fields, Malformed, mpi
@@ -121,7 +121,7 @@ def test_passphrase_on_and_off() -> None:
     assert protection.unlock(locked, b"secret") == block
     with pytest.raises(RadpostError) as caught:
         protection.unlock(locked, b"Secret")
-    assert caught.value.reason is KEY_UNREADABLE
+    assert caught.value.reason is PASSPHRASE_WRONG
 
 
 def test_a_placeholder_is_no_secret_key() -> None:
