@@ -25,6 +25,11 @@ _OFFLINE = {
 """Public names and where they are; ``import radpost`` stays cheap (PEP 562)."""
 
 
+def __dir__() -> list[str]:
+    """Name the public functions too, for consoles that complete names."""
+    return sorted({*globals(), *_OFFLINE})
+
+
 def __getattr__(name: str) -> object:
     """Import a public name when it is asked for."""
     if name not in _OFFLINE:

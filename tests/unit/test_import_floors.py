@@ -111,6 +111,7 @@ def test_the_package_itself_loads_nothing_until_it_is_asked() -> None:
 @pytest.mark.parametrize("name", [name for name in radpost.__all__ if name != "__version__"])
 def test_every_public_function_is_there_when_it_is_asked_for(name: str) -> None:
     assert callable(getattr(radpost, name))
+    assert name in dir(radpost)
 
 
 def test_what_is_not_public_is_not_there() -> None:

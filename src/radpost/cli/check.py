@@ -40,7 +40,7 @@ def check(
     """
     spoken = lang or language_of()
     with told(spoken):
-        found = check_mails(mails, secret=secret or (), certs=certs or (), passphrase_file=passphrase_file)
+        found = check_mails(mails, secrets=secret or (), certs=certs or (), passphrase_file=passphrase_file)
     if as_json:
         print_json(document(found, spoken))
     else:

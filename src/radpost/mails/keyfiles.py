@@ -12,6 +12,7 @@ from typing import Final
 
 from radpost import smime
 from radpost.errors import KEY_UNREADABLE, PASSPHRASE_WRONG, RadpostError
+from radpost.mails.sources import several
 from radpost.openpgp import material, protection
 from radpost.openpgp.keys import read_blocks
 from radpost.openpgp.material import Block
@@ -194,15 +195,15 @@ def _unreadable(path: Path, why: str) -> RadpostError:
 
 
 def as_files(
-    secrets: Iterable[Path | str] = (),
-    certs: Iterable[Path | str] = (),
-    anchors: Iterable[Path | str] = (),
+    secrets: Path | str | Iterable[Path | str] = (),
+    certs: Path | str | Iterable[Path | str] = (),
+    anchors: Path | str | Iterable[Path | str] = (),
     passphrase: Path | str | None = None,
 ) -> KeyFiles:
     """Return the value for paths of any kind."""
     return KeyFiles(
-        tuple(map(Path, secrets)),
-        tuple(map(Path, certs)),
-        tuple(map(Path, anchors)),
+        tuple(map(Path, several(secrets))),
+        tuple(map(Path, several(certs))),
+        tuple(map(Path, several(anchors))),
         None if passphrase is None else Path(passphrase),
     )

@@ -46,11 +46,11 @@ RESERVE: Final = 64 << 20
 
 
 def open_mails(
-    mails: Iterable[str | Path],
+    mails: str | Path | Iterable[str | Path],
     *,
-    secrets: Iterable[str | Path] = (),
-    certs: Iterable[str | Path] = (),
-    anchors: Iterable[str | Path] = (),
+    secrets: str | Path | Iterable[str | Path] = (),
+    certs: str | Path | Iterable[str | Path] = (),
+    anchors: str | Path | Iterable[str | Path] = (),
     passphrase_file: str | Path | None = None,
     policy: SignaturePolicy | str = SignaturePolicy.IGNORE,
     out: str | Path | None = None,
@@ -63,7 +63,7 @@ def open_mails(
 
     Args:
         mails: files (``.eml``, or an mbox with many), Maildirs, folders, ``-`` for ``stdin``; fragments and
-            mails of a set may come in any order.
+            mails of a set may come in any order. Here and below one path may stand for a list of one.
         secrets: files with secret keys, OpenPGP (armored or binary) or S/MIME (PEM, DER, PKCS#12).
         certs: files with public keys of senders, of which each OpenPGP key counts as trusted, and with
             certificates (S/MIME), which are known and trusted only by an anchor; revocation lists too.

@@ -26,6 +26,7 @@ from radpost.mails.choosing import choose
 from radpost.mails.folder import MailFolder
 from radpost.mails.keyfiles import as_files
 from radpost.mails.keys import offline_keys
+from radpost.mails.sources import several
 from radpost.mime.folding import mailbox, message_id
 from radpost.mime.partial import Cut
 from radpost.mime.writer import Source
@@ -104,13 +105,13 @@ class _Job:
 
 
 def pack(
-    paths: Iterable[Path | str],
+    paths: Path | str | Iterable[Path | str],
     *,
     sender: str,
     recipient: str,
     out: Path | str,
-    secrets: Sequence[Path | str] = (),
-    certs: Sequence[Path | str] = (),
+    secrets: Path | str | Iterable[Path | str] = (),
+    certs: Path | str | Iterable[Path | str] = (),
     passphrase_file: Path | str | None = None,
     dialect: DialectName = "agit-1.5",
     switches: Mapping[str, object] | None = None,
@@ -138,7 +139,7 @@ def pack(
         now = clock().replace(microsecond=0)
         chosen = choose(keys, sender, recipient, now, sign=writing.sign)
         folder.prepare()
-        gathered = look([Path(path) for path in paths], study_uid, seen=seen)
+        gathered = look([Path(path) for path in several(paths)], study_uid, seen=seen)
         job = _Job(
             sender=sender,
             recipient=recipient,
@@ -161,6 +162,8 @@ def writing_of(dialect: DialectName, switches: Mapping[str, object]) -> Writing:
     Raises:
         RadpostError: BAD_COMMAND.
     """
+    if dialect not in DIALECTS:
+        raise RadpostError(BAD_COMMAND, f"no dialect '{dialect}'; there are {', '.join(DIALECTS)}")
     known = msgspec.to_builtins(DIALECTS[dialect])
     unknown = [name for name in switches if name not in known]
     if unknown:

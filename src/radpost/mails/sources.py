@@ -76,8 +76,13 @@ class Unreadable:
     error: RadpostError
 
 
+def several(paths: str | Path | Iterable[str | Path]) -> tuple[str | Path, ...]:
+    """Return paths as they are given to the public functions; one alone is one, not its letters."""
+    return (paths,) if isinstance(paths, str | Path) else tuple(paths)
+
+
 def find_mails(
-    inputs: Iterable[str | Path], *, temp: Path, stdin: BinaryIO | None = None
+    inputs: str | Path | Iterable[str | Path], *, temp: Path, stdin: BinaryIO | None = None
 ) -> Iterator[Mail | Unreadable]:
     """Yield the mails of all inputs in their order; the same file is taken once.
 
@@ -85,7 +90,7 @@ def find_mails(
     """
     seen: set[tuple[int, int]] = set()
     position = 0
-    for given in inputs:
+    for given in several(inputs):
         for name, path in _files(str(given), temp, stdin, position):
             if isinstance(path, RadpostError):
                 found: Iterator[Mail | Unreadable] = iter((Unreadable(name, position, path),))

@@ -25,10 +25,10 @@ from radpost.errors import (
     DISK_FULL,
     FILE_CHANGED,
     FOLDER_UNUSABLE,
-    KEY_UNREADABLE,
     NO_USABLE_KEY,
     NOTHING_TO_SEND,
     OWN_KEY_UNUSABLE,
+    PASSPHRASE_WRONG,
     RadpostError,
     Reason,
 )
@@ -272,6 +272,23 @@ def test_our_own_mails_break_and_bend_no_rule(
         assert one["sealed"] == [] or one["sealed"][0]["opened"]
 
 
+def test_one_path_alone_is_one_not_its_letters(parties: Parties, study: Path, tmp_path: Path) -> None:
+    mails = tmp_path / "mails"
+    written = radpost.pack(
+        str(study),
+        sender=SENDER,
+        recipient=RECIPIENT,
+        secrets=parties.secret,
+        certs=str(parties.certs),
+        out=mails,
+    )
+    assert len(written.mails) == len(list(study.iterdir()))
+    found = radpost.open_mails(str(mails), secrets=str(parties.theirs), certs=parties.ours)
+    assert {one.status.value for one in found.results} == {"ok"}
+    checked = radpost.check(mails, secrets=parties.theirs, certs=str(parties.ours))
+    assert all(one.good for one in checked)
+
+
 # --- what goes wrong ------------------------------------------------------------------------------------
 
 
@@ -288,7 +305,7 @@ def test_inv7_no_key_no_mail(parties: Parties, study: Path, tmp_path: Path) -> N
     out = tmp_path / "out"
     assert "--certs" in refused(NO_USABLE_KEY, parties, [study], out, certs=[])
     assert "--secret" in refused(OWN_KEY_UNUSABLE, parties, [study], out, secrets=[])
-    assert "passphrase" in refused(KEY_UNREADABLE, parties, [study], out, secrets=[parties.locked])
+    assert "passphrase" in refused(PASSPHRASE_WRONG, parties, [study], out, secrets=[parties.locked])
     result = packed(parties, [study / "notes.txt"], out, secrets=[], switches={"sign": "false"})
     assert len(result.mails) == 1, "without signatures no secret key is needed"
 
@@ -326,6 +343,7 @@ def test_of_several_keys_the_one_of_the_address_counts(
         ({"switches": {"cypher": "AES256"}}, "no switch 'cypher'"),
         ({"switches": {"cipher": "3DES"}}, "cipher"),
         ({"switches": {"max_mail_size": 10}}, "max_mail_size"),
+        ({"dialect": "agit-9"}, "no dialect 'agit-9'"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_read(

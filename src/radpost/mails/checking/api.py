@@ -26,25 +26,26 @@ LARGEST: Final = 1 << 30
 
 
 def check(
-    mails: Iterable[Path | str],
+    mails: Path | str | Iterable[Path | str],
     *,
-    secret: Iterable[Path | str] = (),
-    certs: Iterable[Path | str] = (),
+    secrets: Path | str | Iterable[Path | str] = (),
+    certs: Path | str | Iterable[Path | str] = (),
     passphrase_file: Path | str | None = None,
     stdin: BinaryIO | None = None,
 ) -> tuple[Checked, ...]:
     """Put all rules to mails and say which they keep, bend or break.
 
     ``mails`` are files, mailboxes of one file, Maildirs, folders, or ``-``. Fragments are checked one by one,
-    and so is the mail that they make up, where all are there. Without ``secret`` only the outside is looked
+    and so is the mail that they make up, where all are there. Without ``secrets`` only the outside is looked
     at. What is wrong with a mail is a finding, never an exception.
 
     Raises:
-        RadpostError: KEY_UNREADABLE, MAIL_UNREADABLE, RESOURCE_LIMIT (a mail of more than 1 GB).
+        RadpostError: KEY_UNREADABLE, PASSPHRASE_WRONG, MAIL_UNREADABLE, RESOURCE_LIMIT (a mail of more than
+            1 GB).
     """
-    secrets = tuple(secret)
-    with offline_keys(as_files(secrets, certs, (), passphrase_file)) as keys:
-        key = Key(keys.engine, keys.temp) if secrets else None
+    files = as_files(secrets, certs, (), passphrase_file)
+    with offline_keys(files) as keys:
+        key = Key(keys.engine, keys.temp) if files.secrets else None
         source = sys.stdin.buffer if stdin is None else stdin
         return checked(find_mails(mails, temp=keys.temp, stdin=source), key, keys.temp)
 

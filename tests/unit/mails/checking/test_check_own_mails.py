@@ -40,7 +40,7 @@ def test_mails_of_our_own_writer_break_and_bend_nothing(
     parties: Parties, data: Path, tmp_path: Path, dialect: str, switches: dict[str, Any]
 ) -> None:
     packed(parties, [data], tmp_path / "out", dialect=dialect, switches=switches)
-    found = radpost.check([tmp_path / "out"], secret=[parties.theirs], certs=[parties.ours])
+    found = radpost.check([tmp_path / "out"], secrets=[parties.theirs], certs=[parties.ours])
     assert found
     told = {
         (verdict.value, rule, finding.fact("en"))
