@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from radpost.errors import CONFIG_INVALID, KEY_UNREADABLE, NO_USABLE_KEY, OWN_KEY_UNUSABLE, RadpostError
+from radpost.errors import (
+    CONFIG_INVALID,
+    KEY_UNREADABLE,
+    NO_USABLE_KEY,
+    OWN_KEY_UNUSABLE,
+    PASSPHRASE_WRONG,
+    RadpostError,
+)
 from radpost.openpgp import (
     CompositeEngine,
     KeyKind,
@@ -103,7 +110,7 @@ def test_passphrases_at_import_and_export(world: World, short_home: Path) -> Non
     for wrong in (None, "", "passwort"):
         with pytest.raises(RadpostError) as caught:
             unlock(locked, wrong)
-        assert caught.value.reason is KEY_UNREADABLE
+        assert caught.value.reason is PASSPHRASE_WRONG
     # GnuPG can use what we export with a passphrase, and we what it does
     with GnuPG([locked]) as peer:
         fingerprint = world.ecc.fingerprint
