@@ -277,6 +277,12 @@ def test_the_check_above_sees_the_project() -> None:
     assert {"Makefile", "pyproject.toml", "requirements/radpost.lock", "src/radpost/__init__.py"} <= names
 
 
+def test_files_of_tests_have_names_of_their_own() -> None:
+    """Folders of tests are no packages: pytest refuses two files of one name, and runs none."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
+
+
 def test_scripts_can_be_run() -> None:
     for name in ("tools/bootstrap", "tools/install_peers", "tools/lock", ".ci/run"):
         assert (ROOT / name).stat().st_mode & 0o111, name
