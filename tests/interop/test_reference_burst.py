@@ -24,6 +24,7 @@ from radpost.store import partners, schema
 from radpost.testing.exchange import Exchange, c_store, hashes_of
 from radpost.testing.insight import drop_key, put_key, rows, view
 from radpost.testing.institution import Institution, OwnKey, wait_for
+from radpost.testing.vectors import ERROR_CLASSES
 from radpost.words import SignaturePolicy
 
 pytestmark = [pytest.mark.peer("gnupg"), pytest.mark.shared, pytest.mark.timeout(150)]
@@ -164,15 +165,8 @@ def test_what_must_come_out_comes_out_and_nothing_else(burst: Burst) -> None:
 
 
 def test_errors_lie_in_quarantine_with_their_reason(burst: Burst) -> None:
-    reasons = {
-        "no_secret_key": {"no-secret-key", "password-encrypted"},
-        "tampered": {"tampered"},
-        "truncated": {"truncated", "tampered", "mime-malformed"},
-        "no_integrity": {"no-integrity"},
-        "resource_limit": {"resource-limit"},
-    }
     for vector in burst.vectors:
-        wanted = reasons.get(vector.expect.get("error_class") or "")
+        wanted = {reason.name for reason in ERROR_CLASSES.get(vector.expect.get("error_class") or "", ())}
         if vector.expect["result"] == "error" and wanted:
             fate = burst.fate(vector)
             named = {name for state, name in fate if state == "quarantined"}

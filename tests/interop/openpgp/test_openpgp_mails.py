@@ -10,16 +10,9 @@ from typing import Any
 
 import pytest
 
-from radpost.errors import (
-    NO_INTEGRITY,
-    NO_SECRET_KEY,
-    PASSWORD_ENCRYPTED,
-    RESOURCE_LIMIT,
-    TAMPERED,
-    TRUNCATED,
-    RadpostError,
-)
+from radpost.errors import RadpostError
 from radpost.openpgp import CompositeEngine, Engine, GnuPGEngine, Keyring, Limits, read_certs
+from radpost.testing.vectors import ERROR_CLASSES
 
 pytestmark = [pytest.mark.peer("gnupg"), pytest.mark.shared]
 
@@ -31,13 +24,6 @@ NAMES = (
     *("a53", "a54", "a55", "a56", "a57", "a58", "a59", "a60", "a63", "a64", "a66"),
     *("a70", "a71", "a72", "a73", "a74", "a75", "a76", "a77", "a79"),
 )
-REASONS = {
-    "tampered": {TAMPERED},
-    "truncated": {TRUNCATED},
-    "no_secret_key": {NO_SECRET_KEY, PASSWORD_ENCRYPTED},
-    "no_integrity": {NO_INTEGRITY},
-    "resource_limit": {RESOURCE_LIMIT},
-}
 _ARMOR = re.compile(rb"-----BEGIN PGP MESSAGE-----.*?(?:-----END PGP MESSAGE-----|\Z)", re.DOTALL)
 
 
@@ -76,7 +62,7 @@ def test_reference_mail(
     if expect["result"] == "error":
         with pytest.raises(RadpostError) as caught:
             engine.open(io.BytesIO(message), temp=tmp_path, limits=Limits(), legacy=legacy)
-        assert caught.value.reason in REASONS[expect["error_class"]]
+        assert caught.value.reason in ERROR_CLASSES[expect["error_class"]]
         assert list(tmp_path.iterdir()) == []
         return
     opened = engine.open(io.BytesIO(message), temp=tmp_path, limits=Limits(), legacy=legacy)

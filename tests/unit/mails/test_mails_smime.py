@@ -34,6 +34,7 @@ from radpost.mails.results import Result, Status
 from radpost.testing.calling import call
 from radpost.testing.certificates import NOW, Issued, Wanted, authority
 from radpost.testing.cms import Signing, auth_enveloped, content_info, enveloped, recipient, signed
+from radpost.testing.vectors import ERROR_CLASSES
 
 CA = authority()
 CLINIC = CA.issue("clinic", ec.generate_private_key(ec.SECP256R1()))
@@ -385,7 +386,6 @@ def test_the_command_tells_a_person(desk: Desk, language: str) -> None:
 
 
 MAILS = Path(__file__).resolve().parents[4] / "shared" / "mails"
-CODES = {"no_secret_key": 201, "tampered": 202, "truncated": 204}
 KEYS = MAILS / "keys/smime"
 
 
@@ -405,7 +405,8 @@ def test_the_reference_mails_give_their_medium(name: str, tmp_path: Path) -> Non
     )
     (result,) = found.results
     if expect["result"] == "error":
-        assert (result.status, result.code) == (Status.ERROR, CODES[expect["error_class"]])
+        assert result.status is Status.ERROR
+        assert result.reason in ERROR_CLASSES[expect["error_class"]]
         assert not list(tmp_path.iterdir())
         return
     assert (result.status, verdict(result)) == (Status.OK, expect["signature"])
