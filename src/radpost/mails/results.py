@@ -185,8 +185,9 @@ class Result:
     signature: SignatureView | None = None
     set: SetView | None = None
     missing: tuple[int, ...] = ()
-    """Numbers of mails or fragments; at most `MISSING_SHOWN` for each that is there."""
-    """Parts of the set, or fragments, that are not among the inputs."""
+    """Numbers of mails of the set, or of fragments, that are not there; at most `MISSING_SHOWN` for each
+    that is.
+    """
     warnings: tuple[str, ...] = ()
     receipt: ReceiptView | None = None
     bounce: BounceView | None = None

@@ -19,7 +19,7 @@ from radpost.errors import (
     RadpostError,
 )
 from radpost.openpgp.material import CIPHERS, DIGESTS, LEGACY_CIPHERS, WEAK_DIGESTS
-from radpost.openpgp.values import Signature
+from radpost.openpgp.values import Signature, addressees
 from radpost.words import Verdict
 
 _PREFIX = "[GNUPG:] "
@@ -88,7 +88,7 @@ def judge(report: Report, owns: Callable[[str], bool], produced: int, *, legacy:
         # a key of ours is named and still "no secret key": that is the agent's memory, not the truth
         if any(owns(arguments[0].upper()) for arguments in recipients):
             raise TransientFaultError(ENGINE_FAULT, "GnuPG did not use the secret key")
-        raise RadpostError(NO_SECRET_KEY)
+        raise RadpostError(NO_SECRET_KEY, addressees([arguments[0].upper() for arguments in recipients]))
     if report.has("NEED_PASSPHRASE_SYM"):
         raise RadpostError(PASSWORD_ENCRYPTED)
     if texts == 1:

@@ -29,10 +29,9 @@ from radpost.openpgp.message import MAX_SMALL, Content, Inner
 from radpost.openpgp.packets import ByteReader, EndOfData, Fields, Header, Malformed, Piece
 from radpost.openpgp.plaintext import PlaintextWriter
 from radpost.openpgp.protected import Protected, Proven
+from radpost.openpgp.values import HIDDEN, addressees
 
 _MAX_TRIES = 256
-_HIDDEN = "0" * 16
-"""Key ID of a hidden recipient: any of our keys may be meant (RFC 4880 5.1)."""
 
 
 class MessageReader:
@@ -141,6 +140,7 @@ class MessageReader:
     def _session(self, sessions: Sequence[bytes]) -> tuple[KeyState, int, bytes]:
         """Find the session key with one of our keys (RFC 4880 5.1); key ID 0 may be any of them."""
         named = unsupported = newer = False
+        keyids: list[str] = []
         tries = 0
         for content in sessions:
             fields = Fields(content)
@@ -148,10 +148,11 @@ class MessageReader:
                 newer = True
                 continue
             keyid = fields.take(8).hex().upper()
+            keyids.append(keyid)
             algorithm = fields.number(1)
             numbers = fields.rest()
             for state in self._candidates(keyid, algorithm):
-                named = named or keyid != _HIDDEN
+                named = named or keyid != HIDDEN
                 tries += 1
                 if tries > _MAX_TRIES:
                     raise RadpostError(RESOURCE_LIMIT, "too many hidden recipients")
@@ -168,11 +169,11 @@ class MessageReader:
             raise RadpostError(TAMPERED, "the session key cannot be decrypted")
         if newer:
             raise RadpostError(UNSUPPORTED_ALGORITHM, "a session key packet of a later version")
-        raise RadpostError(NO_SECRET_KEY)
+        raise RadpostError(NO_SECRET_KEY, addressees(keyids))
 
     def _candidates(self, keyid: str, algorithm: int) -> Sequence[KeyState]:
         """Return our keys that a session key packet may mean."""
-        if keyid == _HIDDEN:
+        if keyid == HIDDEN:
             return [state for state in self._keys.own if "e" in state.flags and state.algorithm == algorithm]
         return [state for state in self._keys.own if state.keyid == keyid]
 

@@ -1,18 +1,22 @@
 """The values that the OpenPGP room hands out: verdicts, results, limits, certificates (DESIGN 6)."""
 
 import mmap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Final, Protocol
 
 from radpost.openpgp.plaintext import Plaintext
 from radpost.words import Verdict
 
 Buffer = bytes | bytearray | memoryview | mmap.mmap
 """What carries bytes without a copy."""
+HIDDEN: Final = "0" * 16
+"""Key ID of a hidden recipient: any of our keys may be meant (RFC 4880 5.1)."""
+_NAMED: Final = 5
+"""Key IDs that are told of one message."""
 
 
 def octets(data: Buffer) -> memoryview:
@@ -170,6 +174,13 @@ _WEIGHT = (
     Verdict.UNKNOWN_KEY,
     Verdict.NONE,
 )
+
+
+def addressees(keyids: Sequence[str]) -> str:
+    """Say to which keys a message is encrypted, so that a person can find the right one."""
+    names = list(dict.fromkeys("a hidden key" if keyid == HIDDEN else keyid for keyid in keyids))
+    more = ["…"] if len(names) > _NAMED else []
+    return f"encrypted to {', '.join([*names[:_NAMED], *more])}"
 
 
 def decisive(signatures: Iterable[Signature]) -> Signature:

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import re
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -292,6 +293,7 @@ def test_of_several_sealed_files_those_that_open_are_given_and_the_mail_is_no_su
         mail += data + b"\r\n"
     result = bench.one(mail + b"--b--\r\n")
     assert (result.status, result.reason) == (Status.ERROR, NO_SECRET_KEY)
+    assert re.fullmatch(r"encrypted to [0-9A-F]{16}", result.detail)
     assert [item.sha256 for item in result.objects] == [sha(slices[0])]
     assert "unopened:no-secret-key" in result.warnings
 

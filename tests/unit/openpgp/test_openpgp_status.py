@@ -75,6 +75,14 @@ def test_nothing_is_released_without_proof(lines: tuple[str, ...], reason: Reaso
     assert caught.value.reason is reason
 
 
+def test_a_mail_for_others_names_their_keys() -> None:
+    """RFC 4880 5.1: a key ID of zeros hides the recipient."""
+    lines = (f"ENC_TO {keyid} 1 0" for keyid in ("1111222233334444", "1111222233334444", "0" * 16))
+    with pytest.raises(RadpostError) as caught:
+        gnupg_status.judge(report(*lines), lambda _: False, 0, legacy=False)
+    assert caught.value.detail == "encrypted to 1111222233334444, a hidden key"
+
+
 def test_legacy_on_request_is_released_with_a_warning() -> None:
     lines = report("BEGIN_DECRYPTION", "DECRYPTION_INFO 2 3", "PLAINTEXT 62 0 ", *END)
     assert gnupg_status.judge(lines, lambda _: False, 7, legacy=True).warnings == ("legacy-cipher:CAST5",)
