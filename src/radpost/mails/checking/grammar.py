@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-from radpost.mails.checking.model import Layer
+from radpost.mails.checking.model import Field, Layer
 from radpost.mime.coding import line_chunks
 from radpost.mime.reader import Entity
 
@@ -16,17 +16,6 @@ _LINE: Final = re.compile(rb"[^\r\n]*(?:\r*\n|\r|\Z)")
 _NAME: Final = re.compile(rb"([!-9;-~]+)([ \t]*):")
 MOST: Final = 10_000
 """So many places of a kind are counted."""
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """One header field: the offset of its name, the name as written, its unfolded value."""
-
-    at: int
-    name: str
-    value: str
-    gap: bool
-    """Blanks stand between name and colon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +61,13 @@ def header_lines(layer: Layer, entity: Entity) -> Iterator[tuple[int, bytes]]:
 
 def fields(layer: Layer, entity: Entity) -> list[Field]:
     """Return the fields of a header block; what is no field is left out."""
+    known = layer.fields_of.get(id(entity))
+    if known is None:
+        known = layer.fields_of[id(entity)] = _fields(layer, entity)
+    return known
+
+
+def _fields(layer: Layer, entity: Entity) -> list[Field]:
     found: list[tuple[int, bytes, bytearray, bool]] = []
     for at, line in header_lines(layer, entity):
         match = _NAME.match(line)

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from radpost.mails.checking.grammar import Field, named, position
-from radpost.mails.checking.model import Hit, Hits, Layer, Rule, Scope, Severity, Words
+from radpost.mails.checking.grammar import named, position
+from radpost.mails.checking.model import Field, Hit, Hits, Layer, Rule, Scope, Severity, Words
 
 _MESSAGE_ID: Final = re.compile(r"<[^<>@\s\"(),:;\\]+@(?:[^<>@\s\"(),:;\\\[\]]+|\[[^\s\[\]\\]+\])>\Z")
 _ZONE: Final = re.compile(r"(?:[+-]\d{4}|\b(?:GMT|UT|[ECMP][SD]T))\s*(?:\([^()]*\)\s*)?\Z")

@@ -3,8 +3,8 @@
 import re
 from typing import Final
 
-from radpost.mails.checking.grammar import Field, fields, header_lines, long_lines, plain_ranges
-from radpost.mails.checking.model import Hit, Hits, Layer, Rule, Scope, Severity, Words, each, shown
+from radpost.mails.checking.grammar import fields, header_lines, long_lines, plain_ranges
+from radpost.mails.checking.model import Field, Hit, Hits, Layer, Rule, Scope, Severity, Words, each, shown
 from radpost.mime.reader import Entity
 
 _BARE: Final = re.compile(rb"(?<!\r)\n|\r(?!\n)")

@@ -100,6 +100,17 @@ class Seal:
 
 
 @dataclass(frozen=True, slots=True)
+class Field:
+    """One header field: the offset of its name, the name as written, its unfolded value."""
+
+    at: int
+    name: str
+    value: str
+    gap: bool
+    """Blanks stand between name and colon."""
+
+
+@dataclass(frozen=True, slots=True)
 class Layer:
     """One MIME tree with its bytes: the mail as it came, or what was sealed in it."""
 
@@ -129,6 +140,8 @@ class Layer:
     """The other parts that are data."""
     unopened: tuple[tuple[Reason, str, int], ...] = ()
     """Sealed parts of this tree that did not open: why, a detail, and where they begin."""
+    fields_of: dict[int, list[Field]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """The fields of header blocks by the identity of the entity: nearly every rule asks for them."""
 
     @property
     def inside(self) -> bool:

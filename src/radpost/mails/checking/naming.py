@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from radpost.mails.checking.grammar import TOKEN, Field, fields, items, named, parameters
-from radpost.mails.checking.model import Hit, Hits, Layer, Rule, Severity, Words, each, shown
+from radpost.mails.checking.grammar import TOKEN, fields, items, named, parameters
+from radpost.mails.checking.model import Field, Hit, Hits, Layer, Rule, Severity, Words, each, shown
 from radpost.mime.reader import Entity
 
 _WORD: Final = re.compile(r"=\?([^?]*)\?([^?]*)\?([^?]*)\?=")

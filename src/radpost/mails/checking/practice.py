@@ -5,10 +5,11 @@ from typing import Final
 
 from radpost.agit import names
 from radpost.agit.survey import MAX_SET_ID
-from radpost.mails.checking.grammar import Field, fields, named, position
+from radpost.mails.checking.grammar import fields, named, position
 from radpost.mails.checking.model import (
     FIELD,
     Certainty,
+    Field,
     Hit,
     Hits,
     Layer,

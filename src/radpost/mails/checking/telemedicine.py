@@ -6,8 +6,8 @@ from typing import Final
 
 from radpost.agit import names
 from radpost.agit.survey import is_study_uid
-from radpost.mails.checking.grammar import Field, named
-from radpost.mails.checking.model import Hit, Hits, Layer, Rule, Scope, Severity, Words, each, shown
+from radpost.mails.checking.grammar import named
+from radpost.mails.checking.model import Field, Hit, Hits, Layer, Rule, Scope, Severity, Words, each, shown
 from radpost.mime.pgp import Kind
 from radpost.mime.reader import Entity, body
 from radpost.openpgp import measure_gain
