@@ -73,6 +73,8 @@ class Part:
     study_uid: str
     claims_dicom: bool
     cover: Cover = UNCOVERED
+    study_malformed: bool = False
+    """Whether a study is named that cannot be read: which it is, nothing else in the mail can tell."""
 
     @classmethod
     def of_entity(cls, entity: Entity, buffer: Buffer, study: str, cover: Cover) -> Self:

@@ -14,7 +14,7 @@ from radpost.agit.cms import Smime
 from radpost.agit.contents import UNCOVERED, Content, Cover, Part, Report, weakest
 from radpost.agit.recognition import is_data, is_data_beside_sealed, is_entity, is_mime
 from radpost.agit.source import readable
-from radpost.agit.survey import SetInfo, Survey, first_address, read_set, study_uid
+from radpost.agit.survey import SetInfo, Survey, first_address, read_set, study_uid, study_uids
 from radpost.errors import (
     BINDING_MISMATCH,
     LEGACY_ALGORITHM,
@@ -91,7 +91,7 @@ def open_mail(
     content_ = Content()
     opener = _Opener(engine, temp, limits, legacy, content_, memory=limits.memory, smime=smime)
     try:
-        opener.level(survey.root, survey.found, buffer, _Scope(survey.study_uid))
+        opener.level(survey.root, survey.found, buffer, _Scope())
         opener.finish(survey.set_info)
     except BaseException:
         content_.__exit__(None, None, None)
@@ -105,7 +105,9 @@ def studies(content_: Content) -> Content:
     if len(named) == 1:
         only = named.pop()
         content_.parts[:] = [
-            part if part.study_uid or part.claims_dicom else replace(part, study_uid=only)
+            part
+            if part.study_uid or part.study_malformed or part.claims_dicom
+            else replace(part, study_uid=only)
             for part in content_.parts
         ]
     return content_
@@ -116,6 +118,7 @@ class _Scope:
     """What an entity inherits from those around it."""
 
     study: str = ""
+    study_malformed: bool = False
     cover: Cover = UNCOVERED
     depth: int = 0
 
@@ -199,7 +202,7 @@ class _Opener:
 
     def _entity(self, entity: Entity, tree: _Level, scope: _Scope) -> None:
         """Look at one entity and all below it."""
-        scope = replace(scope, study=study_uid(entity.headers) or scope.study)
+        scope = self._studied(entity.headers, scope)
         info = read_set(entity.headers)
         if info is not None and (scope.depth or entity is not tree.root):
             self.sets.append((bool(scope.depth or scope.cover.signatures), info))
@@ -226,6 +229,22 @@ class _Opener:
                 self._entity(child, tree, self._below(signed, tree, scope))
             elif not (signed is not None and child is signed.signature) and not _returned(child, entity):
                 self._entity(child, tree, scope)
+
+    def _studied(self, headers: Headers, scope: _Scope) -> _Scope:
+        """Read the study of an entity and what is in it.
+
+        The nearest header counts (DESIGN 12). It decides whose documents these are: what cannot be read, or
+        contradicts another header, is said.
+        """
+        named = study_uids(headers)
+        if not named:
+            return scope
+        study = study_uid(headers)
+        if "" in named:
+            self.content.warn("study-malformed")
+        if len({*named, scope.study} - {""}) > 1:
+            self.content.warn("study-mismatch")
+        return replace(scope, study=study or scope.study, study_malformed=not study)
 
     def _below(self, signed: Signed, tree: _Level, scope: _Scope) -> _Scope:
         """Verify a multipart/signed and return the scope of what it covers."""
@@ -269,7 +288,7 @@ class _Opener:
             return
         cover = self._covered(scope.cover, layer)
         self.covers.append(cover)
-        below = _Scope(study_uid(payload.entity.headers) or scope.study, cover, scope.depth + 1)
+        below = replace(scope, cover=cover, depth=scope.depth + 1)
         try:
             self._cms_content(payload, layer.content, below)
         except RadpostError as error:
@@ -332,7 +351,7 @@ class _Opener:
         cover = scope.cover.signed(self._weighed(opened.signature))
         cover = replace(cover, encrypted=cover.encrypted or opened.encrypted)
         self.covers.append(cover)
-        below = _Scope(study_uid(payload.entity.headers) or scope.study, cover, scope.depth + 1)
+        below = replace(scope, cover=cover, depth=scope.depth + 1)
         plain: Buffer = opened.plaintext.view() if opened.plaintext.size else b""
         if not is_mime(payload, plain):
             self._file(payload, plain, below)
@@ -389,12 +408,14 @@ class _Opener:
 
     def _document(self, name: str, plain: Buffer, scope: _Scope) -> None:
         if len(plain):
-            self._add(Part.of_file(name, plain, scope.study, scope.cover))
+            part = Part.of_file(name, plain, scope.study, scope.cover)
+            self._add(replace(part, study_malformed=scope.study_malformed))
 
     def _take(self, entity: Entity, buffer: Buffer, scope: _Scope) -> None:
         if scope.cover.unproven and cms.is_garbled(entity, buffer):
             raise RadpostError(TAMPERED, "what was encrypted is damaged")
-        self._add(Part.of_entity(entity, buffer, scope.study, scope.cover))
+        part = Part.of_entity(entity, buffer, scope.study, scope.cover)
+        self._add(replace(part, study_malformed=scope.study_malformed))
 
     def _add(self, part: Part) -> None:
         if len(self.content.parts) >= MAX_OBJECTS:

@@ -216,12 +216,14 @@ def read_set(headers: Headers) -> SetInfo | None:
 
 
 def study_uid(headers: Headers) -> str:
-    """Read X-TELEMEDICINE-STUDYID (@GIT 1.1r 5.2); a malformed UID is none, never a fault of the mail."""
-    for value in headers.get_all(names.STUDY_ID):
-        uid = value.strip("\"'<> \t\0")
-        if is_study_uid(uid):
-            return uid
-    return ""
+    """Return the first study that a header names, or nothing."""
+    return next((uid for uid in study_uids(headers) if uid), "")
+
+
+def study_uids(headers: Headers) -> tuple[str, ...]:
+    """Read X-TELEMEDICINE-STUDYID (@GIT 1.1r 5.2); a malformed UID is empty, never a fault of the mail."""
+    found = (value.strip("\"'<> \t\0") for value in headers.get_all(names.STUDY_ID))
+    return tuple(dict.fromkeys(uid if is_study_uid(uid) else "" for uid in found))
 
 
 def is_study_uid(uid: str) -> bool:

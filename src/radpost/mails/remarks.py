@@ -88,6 +88,14 @@ REMARK: Final[dict[str, _Both]] = {
         "set headers inside and outside differ; those that are signed count",
         "die Set-Kopfzeilen innen und außen unterscheiden sich; die signierten gelten",
     ),
+    "study-malformed": (
+        "the study in a header is no UID: documents below it have no study by it; ask the sender",
+        "die Studie in einer Kopfzeile ist keine UID und ordnet nichts zu; fragen Sie den Absender",
+    ),
+    "study-mismatch": (
+        "headers name different studies; the one nearest to a document counts, make sure that it is right",
+        "Kopfzeilen nennen verschiedene Studien; die nächste zählt: prüfen Sie, dass sie die richtige ist",
+    ),
     "set-conflict": (
         "the mails of the set contradict each other; ask the sender whether all have come",
         "die Mails des Sets widersprechen sich; fragen Sie den Absender, ob alle da sind",

@@ -81,7 +81,11 @@ _ALIASES: Final = MappingProxyType(
     {
         "": "7bit",
         "b64": "base64",
+        "base-64": "base64",
+        "base_64": "base64",
+        "x-base64": "base64",
         "qp": "quoted-printable",
+        "quoted_printable": "quoted-printable",
         "quotedprintable": "quoted-printable",
         "uue": UUENCODE,
         "uuencode": UUENCODE,

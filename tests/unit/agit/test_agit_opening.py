@@ -291,6 +291,34 @@ def test_study_of_documents_wherever_it_stands(world: Correspondents, tmp_path: 
             assert [one.study_uid for one in studies(content).parts] == [expected]
 
 
+def test_a_study_that_cannot_be_read_or_contradicts_another_is_said(
+    world: Correspondents, tmp_path: Path
+) -> None:
+    """Whose document it is depends on it (DESIGN 12)."""
+
+    def uid(text: str) -> str:
+        return f"X-TELEMEDICINE-STUDYID: {text}\r\n"
+
+    def pdf(fields: str = "") -> bytes:
+        return part(b"%PDF-", "application/pdf; name=a.pdf", fields)
+
+    for inner, outer, warned, studies_found in (
+        (mixed(pdf(uid("1.2.3"))), uid("1.2.3"), set(), ["1.2.3"]),
+        (mixed(pdf(uid("1.2.3")), pdf(uid("1.2.4"))), "", set(), ["1.2.3", "1.2.4"]),
+        (mixed(pdf(uid("1.2.3"))), uid("1.2.9"), {"study-mismatch"}, ["1.2.3"]),
+        (mixed(pdf(uid("1.2.3") + uid("1.2.4"))), "", {"study-mismatch"}, ["1.2.3"]),
+        (mixed(pdf(uid("4711"))), "", {"study-malformed"}, [""]),
+        (mixed(pdf(uid("4711"))), uid("1.2.3"), {"study-malformed"}, ["1.2.3"]),
+        # the study of a neighbour is not taken for one that was named and cannot be read
+        (mixed(pdf(uid("4711")), pdf(uid("1.2.4"))), "", {"study-malformed"}, ["", "1.2.4"]),
+        (mixed(pdf(), pdf(uid("1.2.4"))), "", set(), ["1.2.4", "1.2.4"]),
+    ):
+        mail = outer.encode() + HEAD + pgp_mime(sealed(world, inner, world.partner))
+        with opened(world, mail, tmp_path) as content:
+            assert [one.study_uid for one in studies(content).parts] == studies_found
+            assert {one for one in content.warnings if one.startswith("study-")} == warned
+
+
 def test_sets_inside_win_and_a_mismatch_is_said(world: Correspondents, tmp_path: Path) -> None:
     """@GIT practice 1."""
 

@@ -181,6 +181,8 @@ def test_filename_of_the_disposition_goes_first() -> None:
         ("binary;", "binary", ()),
         ('"BASE64" (x)', "base64", ()),
         ("X-UUE", "x-uuencode", ()),
+        ("base-64", "base64", ()),
+        ("Quoted_Printable", "quoted-printable", ()),
         ("x-gzip64", "x-gzip64", ("unknown-encoding",)),
         ("", "7bit", ()),
     ],
