@@ -14,7 +14,15 @@ from radpost.agit.cms import Smime
 from radpost.agit.contents import UNCOVERED, Content, Cover, Part, Report, weakest
 from radpost.agit.recognition import is_data, is_data_beside_sealed, is_entity, is_mime
 from radpost.agit.source import readable
-from radpost.agit.survey import SetInfo, Survey, first_address, read_set, study_uid, study_uids
+from radpost.agit.survey import (
+    SetInfo,
+    Survey,
+    first_address,
+    is_bare_base64,
+    read_set,
+    study_uid,
+    study_uids,
+)
 from radpost.errors import (
     BINDING_MISMATCH,
     LEGACY_ALGORITHM,
@@ -414,6 +422,9 @@ class _Opener:
     def _take(self, entity: Entity, buffer: Buffer, scope: _Scope) -> None:
         if scope.cover.unproven and cms.is_garbled(entity, buffer):
             raise RadpostError(TAMPERED, "what was encrypted is damaged")
+        if is_bare_base64(entity, buffer):
+            self.content.warn("encoding-lost")
+            entity = replace(entity, encoding="base64")
         part = Part.of_entity(entity, buffer, scope.study, scope.cover)
         self._add(replace(part, study_malformed=scope.study_malformed))
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
 from typing import Final
@@ -10,7 +10,7 @@ from typing import Final
 from radpost.agit import names
 from radpost.mime.cms import Payload as CmsPayload
 from radpost.mime.cms import find_smime
-from radpost.mime.coding import Buffer, decode
+from radpost.mime.coding import UUENCODE, Buffer, decode
 from radpost.mime.headers import Headers
 from radpost.mime.partial import FragmentInfo, fragment_info
 from radpost.mime.pgp import Found, Kind, Payload, find_openpgp
@@ -22,6 +22,9 @@ MAX_SET_TOTAL: Final = 1_000_000
 _ANSWER: Final = re.compile(r"\s*auto-replied\b", re.IGNORECASE)
 _NUMBER: Final = re.compile(r"\s*0*([0-9]{1,7})\s*\Z")
 _INDEX: Final = re.compile(r"\s*([0-9]{1,7})\s*/\s*([0-9]{1,7})\s*\Z")
+_ENCODED: Final = frozenset({"base64", "quoted-printable", UUENCODE})
+_BARE_HEAD: Final = 300
+_BASE64: Final = re.compile(rb"[A-Za-z0-9+/\r\n]{176,}\Z")
 _UID: Final = re.compile(r"[0-9]+(?:\.[0-9]+)+\Z")
 
 
@@ -189,7 +192,17 @@ def looks_dicom(entity: Entity, buffer: Buffer) -> bool:
         return False
     if entity.content_type == names.DICOM_TYPE:
         return True
-    return beginning(entity, buffer, 132)[128:132] == b"DICM"
+    return beginning(entity, buffer, 132)[128:132] == b"DICM" or is_bare_base64(entity, buffer)
+
+
+def is_bare_base64(entity: Entity, buffer: Buffer) -> bool:
+    """Tell whether a leaf is a DICOM file in base64, and no header says so: it got lost, or is misspelt."""
+    if entity.encoding in _ENCODED:
+        return False
+    head = bytes(buffer[entity.body_start : min(entity.body_end, entity.body_start + _BARE_HEAD)])
+    if not _BASE64.match(head):
+        return False
+    return beginning(replace(entity, encoding="base64"), buffer, 132)[128:132] == b"DICM"
 
 
 def beginning(entity: Entity, buffer: Buffer, count: int) -> bytes:

@@ -88,6 +88,10 @@ REMARK: Final[dict[str, _Both]] = {
         "set headers inside and outside differ; those that are signed count",
         "die Set-Kopfzeilen innen und außen unterscheiden sich; die signierten gelten",
     ),
+    "encoding-lost": (
+        "a DICOM part is base64, and its header does not say so; the sender or a mail server must mend that",
+        "ein DICOM-Teil ist base64, ohne dass sein Kopf es sagt; Absender oder Mailserver müssen das beheben",
+    ),
     "study-malformed": (
         "the study in a header is no UID: documents below it have no study by it; ask the sender",
         "die Studie in einer Kopfzeile ist keine UID und ordnet nichts zu; fragen Sie den Absender",

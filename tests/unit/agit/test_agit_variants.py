@@ -213,6 +213,9 @@ INSIDE: dict[str, bytes] = {
     ),
     "no padding": coded(b"base64", base64.b64encode(FIRST).rstrip(b"=")),
     "the encoding in quotes": coded(b' "BASE64" (x)', base64.b64encode(FIRST)),
+    "base64 that no header tells of": b"Content-Type: application/dicom\r\n\r\n" + lines64(FIRST),
+    "base64 called 7bit text": b"Content-Type: text/plain\r\n\r\n" + lines64(FIRST),
+    "base64 under a name nobody knows": coded(b"x-base-sixtyfour", lines64(FIRST)),
     "uuencode": coded(b"x-uuencode", uuencoded(FIRST)),
 }
 
