@@ -15,6 +15,8 @@ DialectName: TypeAlias = Literal["agit-1.1", "agit-1.5"]
 
 NATIVE: Final = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"})
 """Transfer syntaxes of uncompressed pixels (PS3.5 A.1 to A.3)."""
+LEAST_MAIL: Final = 20_000
+"""The smallest limit of a mail's size: headers, keys and signature of a fragment must fit."""
 PARTIAL_FACTOR: Final = 0.62
 """Native pixels in a mail that may travel as message/partial: what deflate leaves of them, with a margin."""
 
@@ -23,7 +25,7 @@ class Writing(Struct, frozen=True, forbid_unknown_fields=True):
     """The switches that decide the bytes of our mails; everybody in the field can read the defaults."""
 
     objects_per_mail: Annotated[int, Meta(ge=1, le=10_000)] = 1
-    max_mail_size: Annotated[int, Meta(ge=20_000)] = 10_000_000
+    max_mail_size: Annotated[int, Meta(ge=LEAST_MAIL)] = 10_000_000
     inner_encoding: Literal["base64", "binary"] = "base64"
     compression: Literal["auto", "always", "never"] = "auto"
     cipher: Literal["AES256", "AES192", "AES128"] = "AES256"

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from radpost.agit.dialect import LEAST_MAIL
 from radpost.agit.gathering import is_uid
 from radpost.cli.filing import LEFT_SHOWN, bar, say_left
 from radpost.cli.plain import JsonOption, LangOption, language_of, print_json, size, told
@@ -106,7 +107,10 @@ def _bytes(text: str) -> int:
         raise typer.BadParameter(
             f"'{text}': a number of bytes, or like 500k, 10M, 1G", param_hint="--max-mail-size"
         )
-    return int(found[1]) * _UNITS[found[2]]
+    size = int(found[1]) * _UNITS[found[2]]
+    if size < LEAST_MAIL:
+        raise typer.BadParameter(f"'{text}': at least {LEAST_MAIL // 1000}k", param_hint="--max-mail-size")
+    return size
 
 
 def _switch(text: str) -> tuple[str, str]:

@@ -446,7 +446,13 @@ def test_command_as_json(parties: Parties, study: Path, tmp_path: Path) -> None:
 
 
 def test_command_used_wrongly(parties: Parties, study: Path, tmp_path: Path) -> None:
-    for wrong in (["--max-mail-size", "lots"], ["--study-uid", "1..2"], ["--set", "sign"], ["--set", "x=1"]):
+    for wrong in (
+        ["--max-mail-size", "lots"],
+        ["--max-mail-size", "10k"],
+        ["--study-uid", "1..2"],
+        ["--set", "sign"],
+        ["--set", "x=1"],
+    ):
         said = command(parties, study, "--out", tmp_path / "out", *wrong)
         assert said.code == (1 if wrong[1] == "x=1" else 2), wrong
         assert not (tmp_path / "out").exists()
