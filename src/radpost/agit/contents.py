@@ -77,7 +77,9 @@ class Part:
     """Whether a study is named that cannot be read: which it is, nothing else in the mail can tell."""
 
     @classmethod
-    def of_entity(cls, entity: Entity, buffer: Buffer, study: str, cover: Cover) -> Self:
+    def of_entity(
+        cls, entity: Entity, buffer: Buffer, study: str, cover: Cover, *, study_malformed: bool
+    ) -> Self:
         """Return an object that is a leaf of a mail."""
         is_dicom = looks_dicom(entity, buffer)
         return cls(
@@ -90,14 +92,15 @@ class Part:
             study_uid=study,
             claims_dicom=is_dicom,
             cover=cover,
+            study_malformed=study_malformed,
         )
 
     @classmethod
-    def of_file(cls, name: str, plain: Buffer, study: str, cover: Cover) -> Self:
+    def of_file(cls, name: str, plain: Buffer, study: str, cover: Cover, *, study_malformed: bool) -> Self:
         """Return an object that was sealed as a file."""
         is_dicom = bytes(plain[128:132]) == b"DICM"
         media_type = names.DICOM_TYPE if is_dicom else "application/octet-stream"
-        return cls(plain, 0, len(plain), None, media_type, name, study, is_dicom, cover)
+        return cls(plain, 0, len(plain), None, media_type, name, study, is_dicom, cover, study_malformed)
 
     def chunks(self) -> Iterator[Bytes]:
         """Yield the object's bytes."""

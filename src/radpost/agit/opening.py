@@ -20,7 +20,6 @@ from radpost.agit.survey import (
     first_address,
     is_bare_base64,
     read_set,
-    study_uid,
     study_uids,
 )
 from radpost.errors import (
@@ -247,7 +246,7 @@ class _Opener:
         named = study_uids(headers)
         if not named:
             return scope
-        study = study_uid(headers)
+        study = next(filter(None, named), "")
         if "" in named:
             self.content.warn("study-malformed")
         if len({*named, scope.study} - {""}) > 1:
@@ -416,8 +415,8 @@ class _Opener:
 
     def _document(self, name: str, plain: Buffer, scope: _Scope) -> None:
         if len(plain):
-            part = Part.of_file(name, plain, scope.study, scope.cover)
-            self._add(replace(part, study_malformed=scope.study_malformed))
+            malformed = scope.study_malformed
+            self._add(Part.of_file(name, plain, scope.study, scope.cover, study_malformed=malformed))
 
     def _take(self, entity: Entity, buffer: Buffer, scope: _Scope) -> None:
         if scope.cover.unproven and cms.is_garbled(entity, buffer):
@@ -425,8 +424,8 @@ class _Opener:
         if is_bare_base64(entity, buffer):
             self.content.warn("encoding-lost")
             entity = replace(entity, encoding="base64")
-        part = Part.of_entity(entity, buffer, scope.study, scope.cover)
-        self._add(replace(part, study_malformed=scope.study_malformed))
+        malformed = scope.study_malformed
+        self._add(Part.of_entity(entity, buffer, scope.study, scope.cover, study_malformed=malformed))
 
     def _add(self, part: Part) -> None:
         if len(self.content.parts) >= MAX_OBJECTS:

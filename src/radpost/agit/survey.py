@@ -230,7 +230,7 @@ def read_set(headers: Headers) -> SetInfo | None:
 
 def study_uid(headers: Headers) -> str:
     """Return the first study that a header names, or nothing."""
-    return next((uid for uid in study_uids(headers) if uid), "")
+    return next(filter(None, study_uids(headers)), "")
 
 
 def study_uids(headers: Headers) -> tuple[str, ...]:
