@@ -7,7 +7,8 @@ and names the side that must act. Ranges: 100 structure, 200 crypto, 300 package
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Literal
+
+from radpost.words import Language
 
 
 class Side(Enum):
@@ -30,7 +31,7 @@ class Reason:
     en: str
     de: str
 
-    def sentence(self, lang: Literal["en", "de"] = "en") -> str:
+    def sentence(self, lang: Language = "en") -> str:
         """Return the sentence for the administrator in the wanted language."""
         return self.de if lang == "de" else self.en
 

@@ -1,6 +1,10 @@
 """The vocabulary that all floors share: what a thing is called and which states it can have."""
 
 from enum import Enum
+from typing import Literal
+
+Language = Literal["en", "de"]
+"""Of texts for people."""
 
 
 class Verdict(Enum):

@@ -7,9 +7,10 @@ import typer
 
 from radpost import __version__
 from radpost.cli.common import JsonOption, print_facts, print_json, print_table
-from radpost.conformance.clauses import AREAS, Clause, Language, Standard, Status, named, standards
+from radpost.conformance.clauses import AREAS, Clause, Standard, Status, named, standards
 from radpost.conformance.services import DicomStatement, Named, Service, dicom_statement
 from radpost.errors import BAD_COMMAND, RadpostError
+from radpost.words import Language
 
 _FEW = 8
 """So many UIDs are named in the text; ``--json`` has them all."""

@@ -13,10 +13,10 @@ from radpost.errors import BAD_COMMAND, CONFIG_INVALID, RadpostError
 from radpost.gateway import keyring
 from radpost.gateway.config import Address, load
 from radpost.gateway.faults import explain
-from radpost.gateway.phrases import Language
 from radpost.gateway.site import open_site
 from radpost.gateway.template import Answers, render
 from radpost.openpgp.keys import KeyKind
+from radpost.words import Language
 
 FILE_NAME = "radpost.toml"
 
@@ -31,7 +31,7 @@ def init(
         str, typer.Option("--mail-host", help="Name of the mail server [mail. and the address's domain].")
     ] = "",
     language: Annotated[
-        Literal["en", "de"] | None, typer.Option("--language", help="Language of messages to people [en].")
+        Language | None, typer.Option("--language", help="Language of messages to people [en].")
     ] = None,
     kind: Annotated[
         Literal["imap", "pop3"] | None, typer.Option("--kind", help="How the mailbox is fetched [imap].")

@@ -9,11 +9,10 @@ from typing import Annotated
 import typer
 
 from radpost.cli.plain import JsonOption, LangOption, language_of, printable, size, told
-from radpost.gateway.phrases import Language
 from radpost.mails.opening import open_mails
 from radpost.mails.remarks import PARTLY, STATUS, VERDICT, pick, remark
 from radpost.mails.results import BounceView, ObjectView, OpenedMails, ReceiptView, Result, Status
-from radpost.words import SignaturePolicy
+from radpost.words import Language, SignaturePolicy
 
 _SHOWN = 20
 """Files and numbers listed for one result; --json lists all."""

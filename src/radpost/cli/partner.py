@@ -31,11 +31,11 @@ from radpost.gateway.partners import (
     refuse_contradictions,
     with_dialect,
 )
-from radpost.gateway.phrases import Language, say
+from radpost.gateway.phrases import say
 from radpost.gateway.site import Site, wake
 from radpost.store import partners as statements
 from radpost.transfer.policy import default_policy
-from radpost.words import Dialect, SignaturePolicy
+from radpost.words import Dialect, Language, SignaturePolicy
 
 _ROUTE: Final = re.compile(
     r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\[\]\s]+):(?P<port>\d{1,5})(:(?P<security>tls|starttls|none))?"

@@ -10,7 +10,7 @@ from typing import Annotated, TextIO
 import typer
 
 from radpost.errors import RadpostError
-from radpost.gateway.phrases import Language
+from radpost.words import Language
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 LangOption = Annotated[

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 from importlib.resources import files
-from typing import Any, Final, Literal
+from typing import Any, Final
 
-Language = Literal["en", "de"]
+from radpost.words import Language
 
 AREAS: Final = {
     "agit": ("DICOM e-mail", "DICOM-E-Mail"),

@@ -13,7 +13,6 @@ from radpost.agit.survey import MailKind
 from radpost.errors import NOT_FOUND, RadpostError
 from radpost.gateway import machines
 from radpost.gateway.arrivals import alarm_subject
-from radpost.gateway.phrases import Language
 from radpost.gateway.site import Site
 from radpost.gateway.views import NOT_REPORTED, Explained, Step, TruthView, explained, timeline
 from radpost.store import incoming_deliveries, incoming_mails, incoming_receipts, incoming_sets, lookups
@@ -24,7 +23,7 @@ from radpost.store.incoming_sets import IncomingSetRow
 from radpost.store.journal import AlarmRow
 from radpost.store.lookups import ReceivedObject
 from radpost.transfer.incoming_set import IncomingSet
-from radpost.words import Truth, Verdict
+from radpost.words import Language, Truth, Verdict
 
 PREFIX: Final = "mail:"
 MISSING_SHOWN: Final = 100

@@ -15,7 +15,7 @@ from msgspec import Meta, Struct, field
 
 from radpost.errors import CONFIG_INVALID, RadpostError
 from radpost.gateway.faults import explain
-from radpost.gateway.phrases import Language
+from radpost.words import Language
 
 _AE_TITLE: Final = r"^[!-\[\]-~](?:[ -\[\]-~]{0,14}[!-\[\]-~])?$"
 AeTitle = Annotated[
@@ -35,7 +35,7 @@ class Institution(Struct, frozen=True, forbid_unknown_fields=True):
 
     name: str
     address: Address
-    language: Literal["en", "de"] = "en"
+    language: Language = "en"
 
 
 class Station(Struct, frozen=True, forbid_unknown_fields=True):

@@ -28,9 +28,10 @@ from radpost.errors import (
 from radpost.gateway import doctor_servers, keyring, placing
 from radpost.gateway.config import Account, Config, Destination, is_loopback
 from radpost.gateway.firewall import rules
-from radpost.gateway.phrases import Language, say
+from radpost.gateway.phrases import say
 from radpost.gateway.site import Site, open_site, wake
 from radpost.store import lookups
+from radpost.words import Language
 
 CLOCK_SECONDS: Final = 60.0
 

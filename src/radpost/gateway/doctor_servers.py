@@ -15,7 +15,7 @@ from radpost.gateway.accounts import endpoint_of, login_of
 from radpost.gateway.config import Destination, Mailbox
 from radpost.gateway.delivering import client_tls
 from radpost.gateway.partners import Route
-from radpost.gateway.phrases import Language, say
+from radpost.gateway.phrases import say
 from radpost.gateway.retrieving import peer_of
 from radpost.gateway.site import Site
 from radpost.transport.imap import ImapMailbox
@@ -24,6 +24,7 @@ from radpost.transport.sasl import Credentials
 from radpost.transport.smtp import Connection
 from radpost.transport.tls import Security
 from radpost.transport.wire import Endpoint, Timeouts, dial
+from radpost.words import Language
 
 PATIENCE: Final = Timeouts(connect=10.0, command=20.0, block=20.0, final=20.0)
 CLOCK_SECONDS: Final = 120.0

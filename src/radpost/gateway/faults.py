@@ -11,7 +11,8 @@ from typing import Any, Final
 import msgspec
 from msgspec import inspect
 
-from radpost.gateway.phrases import Language, say
+from radpost.gateway.phrases import say
+from radpost.words import Language
 
 _WHERE: Final = re.compile(r" - at `\$\.?(.*)`$")
 _UNKNOWN: Final = re.compile(r"unknown field `([^`]*)`")

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from radpost.errors import MAIL_REFUSED_TEMPORARILY, SERVER_UNREACHABLE
 from radpost.gateway.alarms import SEND
 from radpost.gateway.foreign import REMOVED
-from radpost.gateway.phrases import Language, say
+from radpost.gateway.phrases import say
 from radpost.gateway.site import Site, wake
 from radpost.gateway.views import Explained, explained
 from radpost.store import (
@@ -27,6 +27,7 @@ from radpost.store import (
 from radpost.store.journal import AlarmRow
 from radpost.transfer.delivery import Phase as DeliveryPhase
 from radpost.transfer.transmission import ENDED, State
+from radpost.words import Language
 
 SHOWN: Final = 15
 

@@ -1,8 +1,8 @@
 """Sentences to people that are no reason of the table: advice and remedies, in English and German."""
 
-from typing import Final, Literal
+from typing import Final
 
-Language = Literal["en", "de"]
+from radpost.words import Language
 
 _SENTENCES: Final[dict[str, tuple[str, str]]] = {
     # radpost status: what to look at next

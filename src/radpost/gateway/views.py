@@ -13,7 +13,7 @@ from typing import Any, Final
 from radpost.errors import MAIL_REFUSED_TEMPORARILY, SERVER_UNREACHABLE, TABLE
 from radpost.gateway import machines
 from radpost.gateway.outbox import Outbox
-from radpost.gateway.phrases import Language, say
+from radpost.gateway.phrases import say
 from radpost.gateway.site import Site, wake
 from radpost.store import journal, lookups, outgoing_mails, outgoing_transmissions
 from radpost.store.journal import AlarmRow, EventRow
@@ -24,7 +24,7 @@ from radpost.transfer.outgoing import OutgoingMail, Phase
 from radpost.transfer.receipt import Answer
 from radpost.transfer.transmission import ENDED, State, Transmission
 from radpost.transfer.window import admits
-from radpost.words import Priority, Truth
+from radpost.words import Language, Priority, Truth
 
 NOT_REPORTED: Final = Answer.NOT_REPORTED.value
 BOUNCED: Final = "bounced"

@@ -21,7 +21,6 @@ from radpost.mails.keyfiles import as_files
 from radpost.mails.keys import OfflineKeys, offline_keys
 from radpost.mails.results import (
     BounceView,
-    Language,
     OpenedMails,
     ReceiptView,
     Result,
@@ -36,7 +35,7 @@ from radpost.mime.coding import Buffer
 from radpost.openpgp.keyring import utcnow
 from radpost.openpgp.values import NO_SIGNATURE, Limits, Signature
 from radpost.transfer.policy import Quarantine, judge
-from radpost.words import SignaturePolicy, Verdict
+from radpost.words import Language, SignaturePolicy, Verdict
 
 RATIO_FLOOR: Final = 128_000_000
 """Up to here a mail may unfold whatever its ratio: masks of a segmentation compress a thousand to one."""

@@ -6,7 +6,8 @@ A warning is a short code, with a name behind a colon where there are many of it
 from typing import Final
 
 from radpost.errors import TABLE
-from radpost.mails.results import Language, Status
+from radpost.mails.results import Status
+from radpost.words import Language
 
 _Both = tuple[str, str]
 

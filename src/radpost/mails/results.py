@@ -10,9 +10,8 @@ from radpost.errors import RadpostError, Reason
 from radpost.mime.dsn import Dsn
 from radpost.mime.mdn import Mdn
 from radpost.transfer import receipt as meanings
-from radpost.words import Verdict
+from radpost.words import Language, Verdict
 
-Language = Literal["en", "de"]
 MISSING_SHOWN: Final = 100
 """Missing numbers named for each mail or fragment that is there: one alone may announce a million."""
 

@@ -7,11 +7,12 @@ from typing import Final
 from radpost.agit import names
 from radpost.errors import RadpostError
 from radpost.mails.checking.grammar import position
-from radpost.mails.checking.model import Language, Layer, shown
+from radpost.mails.checking.model import Layer, shown
 from radpost.mails.checking.telemedicine import smime
 from radpost.mime.mdn import REPORT_TYPE, reported
 from radpost.mime.pgp import Kind
 from radpost.mime.report import parse_dsn
+from radpost.words import Language
 
 _SET: Final = (names.SET_ID, names.SET_PART, names.SET_TOTAL)
 _ZIP: Final = ("application/zip", "application/x-zip-compressed")

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from types import MappingProxyType
-from typing import Final, Literal, TypeVar
+from typing import Final, TypeVar
 
 from radpost.errors import Reason
 from radpost.mails.checking.objects import Object
@@ -13,9 +13,9 @@ from radpost.mime.mdn import reported
 from radpost.mime.pgp import Found
 from radpost.mime.reader import Entity
 from radpost.openpgp.values import Signature
+from radpost.words import Language
 from radpost.words import Verdict as SignatureVerdict
 
-Language = Literal["en", "de"]
 _T = TypeVar("_T")
 
 

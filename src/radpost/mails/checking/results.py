@@ -6,7 +6,8 @@ from typing import Any, Final
 
 from radpost.errors import NO_SECRET_KEY, Reason
 from radpost.mails.checking.claims import Claim
-from radpost.mails.checking.model import Finding, Language, Verdict
+from radpost.mails.checking.model import Finding, Verdict
+from radpost.words import Language
 
 _OPEN: Final = (Verdict.BROKEN, Verdict.BENT, Verdict.UNCONFIRMED)
 

@@ -4,9 +4,10 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from radpost.mails.checking.model import Finding, Language, Verdict
+from radpost.mails.checking.model import Finding, Verdict
 from radpost.mails.checking.results import Checked, Sealed
 from radpost.mails.remarks import VERDICT, pick
+from radpost.words import Language
 
 WIDTH: Final = 100
 _INDENT: Final = " " * 4
