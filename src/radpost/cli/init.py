@@ -16,6 +16,7 @@ from radpost.gateway.faults import explain
 from radpost.gateway.site import open_site
 from radpost.gateway.template import Answers, render
 from radpost.openpgp.keys import KeyKind
+from radpost.openpgp.values import grouped
 from radpost.words import Language
 
 FILE_NAME = "radpost.toml"
@@ -112,7 +113,7 @@ def _make(path: Path, algorithm: KeyKind) -> str:
 def _say(path: Path, fingerprint: str) -> None:
     option = "" if path.parent.resolve() == Path.cwd() else f" --config {path}"
     print(f"written: {path} (configuration), {path.parent / 'data'} (database and spool)")
-    print(f"the institution's key: {keyring.grouped(fingerprint)}")
+    print(f"the institution's key: {grouped(fingerprint)}")
     print(
         f"""
 Next:

@@ -13,6 +13,7 @@ from radpost.errors import BAD_COMMAND, KEY_UNREADABLE, RadpostError
 from radpost.gateway import keyring
 from radpost.gateway.keyring import KeyView
 from radpost.gateway.site import wake
+from radpost.openpgp.values import grouped
 
 PassphraseFile = Annotated[
     Path | None,
@@ -121,7 +122,7 @@ def confirm(
 
 def print_key(view: KeyView) -> None:
     """Print one key."""
-    print(f"{view.owner}: {keyring.grouped(view.fingerprint)}")
+    print(f"{view.owner}: {grouped(view.fingerprint)}")
     for user_id in view.user_ids:
         tell(f"    {user_id}")
     how = f" ({view.confirmed_how}, {moment(view.confirmed_at)})" if view.confirmed_at else ""

@@ -12,6 +12,7 @@ from radpost.cli.plain import JsonOption, LangOption, language_of, printable, si
 from radpost.mails.opening import open_mails
 from radpost.mails.remarks import PARTLY, STATUS, VERDICT, pick, remark
 from radpost.mails.results import BounceView, ObjectView, OpenedMails, ReceiptView, Result, Status
+from radpost.openpgp.values import grouped
 from radpost.words import Language, SignaturePolicy
 
 _SHOWN = 20
@@ -134,7 +135,7 @@ def _facts(result: Result, language: Language) -> Iterator[tuple[str, str]]:
         numbers = ", ".join(map(str, result.missing[:_SHOWN]))
         yield "missing", numbers + (", …" if len(result.missing) > _SHOWN else "")
     if result.signature is not None:
-        key = f" ({_grouped(result.signature.fingerprint)})" if result.signature.fingerprint else ""
+        key = f" ({grouped(result.signature.fingerprint)})" if result.signature.fingerprint else ""
         yield "signature", pick(VERDICT[result.signature.verdict], language) + key
     if result.receipt is not None:
         yield from _receipt(result.receipt, language)
@@ -195,8 +196,3 @@ def _summary(found: OpenedMails, out: Path) -> str:
     if found.language == "de":
         return f"{states}; Objekte in {out}: {objects}"
     return f"{states}; objects in {out}: {objects}"
-
-
-def _grouped(fingerprint: str) -> str:
-    """Return a fingerprint in groups of four, as people read it to each other."""
-    return " ".join(fingerprint[start : start + 4] for start in range(0, len(fingerprint), 4))

@@ -33,6 +33,7 @@ from radpost.gateway.partners import (
 )
 from radpost.gateway.phrases import say
 from radpost.gateway.site import Site, wake
+from radpost.openpgp.values import grouped
 from radpost.store import partners as statements
 from radpost.transfer.policy import default_policy
 from radpost.words import Dialect, Language, SignaturePolicy
@@ -176,7 +177,7 @@ def show(
             "dialect": partner.settings.dialect,
             "signature policy": partner.settings.policy.value,
             "key": state,
-            **{f"  {view.state}": keyring.grouped(view.fingerprint) for view in views},
+            **{f"  {view.state}": grouped(view.fingerprint) for view in views},
             "route": _route_text(partner.settings.route),
             "destination": ", ".join(partner.settings.destination) or "by the configuration",
             **{f"  {key}": value for key, value in msgspec.structs.asdict(partner.switches).items()},

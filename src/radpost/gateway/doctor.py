@@ -30,6 +30,7 @@ from radpost.gateway.config import Account, Config, Destination, is_loopback
 from radpost.gateway.firewall import rules
 from radpost.gateway.phrases import say
 from radpost.gateway.site import Site, open_site, wake
+from radpost.openpgp.values import grouped
 from radpost.store import lookups
 from radpost.words import Language
 
@@ -206,19 +207,19 @@ def _keys(site: Site, language: Language) -> Iterator[Check]:
             yield Check("keys", "own", "warning", f"expires {view.expires}", say("key-expires", language))
         else:
             until = f", expires {view.expires}" if view.expires else ", does not expire"
-            yield Check("keys", "own", "ok", f"{view.algorithm} {keyring.grouped(view.fingerprint)}{until}")
+            yield Check("keys", "own", "ok", f"{view.algorithm} {grouped(view.fingerprint)}{until}")
     for partner in site.partners.all():
         theirs = [view for view in views if view.owner == partner.name]
         good = [view for view in theirs if view.usable]
         if good:
             late = [view for view in good if keyring.soon_expired(view, now)]
             remedy = say("key-expires", language) if len(late) == len(good) else ""
-            found = f"{good[-1].algorithm} {keyring.grouped(good[-1].fingerprint)}"
+            found = f"{good[-1].algorithm} {grouped(good[-1].fingerprint)}"
             yield Check("keys", partner.name, "warning" if remedy else "ok", found, remedy)
         elif any(view.state == "not confirmed" for view in theirs):
             key = next(view for view in theirs if view.state == "not confirmed")
             remedy = say("partner-key-unconfirmed", language)
-            found = f"not confirmed: {keyring.grouped(key.fingerprint)}"
+            found = f"not confirmed: {grouped(key.fingerprint)}"
             yield Check("keys", partner.name, "failed", found, remedy, 208)
         else:
             found = theirs[0].state if theirs else "none"

@@ -20,7 +20,7 @@ from radpost.errors import (
 from radpost.gateway.site import Site
 from radpost.openpgp import keys
 from radpost.openpgp.keys import KeyKind
-from radpost.openpgp.values import CertInfo
+from radpost.openpgp.values import CertInfo, grouped
 from radpost.store import partners as statements
 from radpost.store.partners import KeyRow
 
@@ -219,15 +219,6 @@ def normal(fingerprint: str) -> str:
     if not _FINGERPRINT.fullmatch(text):
         raise RadpostError(FINGERPRINT_DIFFERS, "a whole fingerprint has 40 hexadecimal digits")
     return text
-
-
-def grouped(fingerprint: str) -> str:
-    """Return a fingerprint in groups of four, as people read it to each other.
-
-    >>> grouped("0123456789ABCDEF")
-    '0123 4567 89AB CDEF'
-    """
-    return " ".join(fingerprint[start : start + 4] for start in range(0, len(fingerprint), 4))
 
 
 def soon_expired(view: KeyView, now: datetime, *, days: int = 30) -> bool:

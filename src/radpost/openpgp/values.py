@@ -110,6 +110,15 @@ class Sealed:
     """Fingerprints of the encryption (sub)keys used."""
 
 
+def grouped(fingerprint: str) -> str:
+    """Return a fingerprint in groups of four, as people read it to each other.
+
+    >>> grouped("0123456789ABCDEF")
+    '0123 4567 89AB CDEF'
+    """
+    return " ".join(fingerprint[start : start + 4] for start in range(0, len(fingerprint), 4))
+
+
 @dataclass(frozen=True, slots=True)
 class CertInfo:
     """What a certificate says of itself, with its self-signatures verified."""
