@@ -31,7 +31,7 @@ _BEGIN = b"-----BEGIN PGP "
 _BEGIN_LINE = re.compile(
     rb"(?:\A(?:\xef\xbb\xbf)?|[\r\n])[ \t]*-----BEGIN PGP ([A-Z0-9 ,/]{1,40})-----[ \t]*(?>\r*\n|\r)"
 )
-_LINE_END = re.compile(rb"\r*\n|\r(?=[^\r\n])")
+_LINE_END = re.compile(rb"\r{0,4}\n|\r(?!\r{0,4}(?:\n|\Z))")
 """Also bare CR, and CR CR LF, which systems make that take a CRLF for text."""
 _CRC_LINE = re.compile(rb"(?:\A|[\r\n])[ \t]*(=[^ \t\r\n]{4})[ \t\r\n]*\Z")
 _BLANKS = b" \t\r\n"

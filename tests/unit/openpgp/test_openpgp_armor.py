@@ -5,7 +5,7 @@ import io
 import os
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from radpost.errors import OPENPGP_MALFORMED, TAMPERED, TRUNCATED, RadpostError
@@ -64,6 +64,7 @@ def test_written_armor_is_what_the_standard_asks(size: int) -> None:
     headers=st.sampled_from([[], [b"Version: x"], [b"Comment: a = b - c", b"Hash: SHA256"]]),
     around=st.booleans(),
 )
+@example(data=b"", width=1, end=b"\r", crc=False, headers=[b"Version: x"], around=False)
 @settings(max_examples=60)
 def test_any_line_width_and_line_end_is_read(
     data: bytes, width: int, end: bytes, crc: bool, headers: list[bytes], around: bool
